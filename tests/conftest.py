@@ -63,7 +63,7 @@ def yardsticks_of(trained: Path, folder: Path) -> Path:
 
 
 def make_workshop(folder: Path, name: str) -> Path:
-    """The example table and its job, with its bundles beside it and a shorter training; returns the job's path."""
+    """Write an example table and its job, with a local bundle folder and a shorter training; return the job's path."""
     WRITERS[name](folder)
     text = (ROOT / "data" / name / "job.toml").read_text()
     text = text.replace('"../../exported"', '"exported"').replace("[train]\n", f"[train]\n{SHORTER[name]}")
@@ -75,7 +75,7 @@ def make_workshop(folder: Path, name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder that all processes of this test run share."""
+    """Return the folder that all processes of a test run share."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "shared"
     folder.mkdir(exist_ok=True)
@@ -88,7 +88,7 @@ KEPT_CACHES = 3
 
 
 def _export_key() -> str:
-    """A digest of all that an exported test model depends on: sources, the tests' own models, versions of packages."""
+    """Compute a digest of all that exported test models depend on: sources, support modules, versions of packages."""
     folders = [ROOT / "aepipe" / name for name in EXPORT_SOURCES] + [
         ROOT / "tests" / "support",
         ROOT / "tests" / "export",
@@ -104,7 +104,7 @@ def _export_key() -> str:
 
 @pytest.fixture(scope="session")
 def export_cache() -> Path:
-    """A folder for exported test models that outlives the run, one per state of the sources; the latest are kept."""
+    """Return the folder of exported test models for the present sources; older folders are kept up to a number."""
     root = ROOT / ".cache" / "exports"
     folder = root / _export_key()
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,19 +127,19 @@ def _trained(shared: Path, name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_cells(shared_folder: Path) -> Path:
-    """The folder of the cells example with its champion; read only."""
+    """Return the folder of the cells example with its champion; read only."""
     return _trained(shared_folder, "cells")
 
 
 @pytest.fixture(scope="session")
 def trained_digits(shared_folder: Path) -> Path:
-    """The folder of the digits example with its champion; read only."""
+    """Return the folder of the digits example with its champion; read only."""
     return _trained(shared_folder, "digits")
 
 
 @pytest.fixture(scope="session")
 def trained_machines(shared_folder: Path) -> Path:
-    """The folder of a series job with its champion and scored nights; read only. The fault is on the last night."""
+    """Return the folder of a series job with its champion and scored nights; read only. The last night has a fault."""
     folder = shared_folder / "machines"
     with lock(shared_folder / "machines.lock", wait_s=300):
         if not (folder / "done").exists():
@@ -152,7 +152,7 @@ def trained_machines(shared_folder: Path) -> Path:
 
 @pytest.fixture
 def machines(trained_machines: Path, tmp_path: Path) -> Path:
-    """A copy of the trained and scored series job: the path of its job."""
+    """Copy the trained and scored series job; return the path of its job file."""
     return Path(shutil.copytree(trained_machines, tmp_path / "machines")) / "job.toml"
 
 
@@ -171,38 +171,38 @@ def judged_cells(cells: Path, cells_yardsticks: Path) -> Path:
 
 @pytest.fixture
 def scored_cells(judged_cells: Path) -> Path:
-    """A copy of the trained cells example with its nights scored: the path of its job."""
+    """Score the nights of a copy of the trained cells example; return the path of its job."""
     score(judged_cells)
     return judged_cells
 
 
 @pytest.fixture
 def cells(trained_cells: Path, tmp_path: Path) -> Path:
-    """A copy of the trained cells example: the path of its job."""
+    """Copy the trained cells example; return the path of its job."""
     return Path(shutil.copytree(trained_cells, tmp_path / "cells")) / "job.toml"
 
 
 @pytest.fixture
 def digits(trained_digits: Path, tmp_path: Path) -> Path:
-    """A copy of the trained digits example: the path of its job."""
+    """Copy the trained digits example; return the path of its job."""
     return Path(shutil.copytree(trained_digits, tmp_path / "digits")) / "job.toml"
 
 
 @pytest.fixture(scope="module")
 def linear(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle made by hand, without training."""
+    """Return a bundle made by hand, without training."""
     return make_bundle(tmp_path_factory.mktemp("linear"), numbers(500), data={"keys": ["id"]})
 
 
 @pytest.fixture
 def shop(tmp_path: Path, linear: Bundle) -> Workshop:
-    """A folder to score with that bundle."""
+    """Return a folder in which partitions are scored with the bundle `linear`."""
     return Workshop(tmp_path, linear)
 
 
 @pytest.fixture
 def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """Folder in memory, where syncing is fast; the tests kill processes, not the machine."""
+    """Yield a folder in memory, where syncing is fast: tests kill processes, not the machine."""
     memory = Path("/dev/shm")
     if not os.access(memory, os.W_OK):
         yield tmp_path
@@ -213,7 +213,7 @@ def in_memory(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def store_server() -> Iterator[tuple[FaultyServer, str]]:
-    """An S3 server on loopback for the whole session."""
+    """Yield an S3 server on loopback for the whole session."""
     pytest.importorskip("moto.server")
     with running_server() as server:
         yield server
@@ -221,7 +221,7 @@ def store_server() -> Iterator[tuple[FaultyServer, str]]:
 
 @pytest.fixture
 def store(store_server: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A new bucket of the S3 server, which the environment of the test names."""
+    """Yield a new bucket of the S3 server; the environment of the test names the server."""
     yield from bucket_of(store_server, monkeypatch)
 
 
@@ -236,44 +236,44 @@ def emulator(kind: Emulator) -> Iterator[tuple[FaultyServer, str]]:
 
 @pytest.fixture(scope="session")
 def minio_server() -> Iterator[tuple[FaultyServer, str]]:
-    """MinIO for the whole session."""
+    """Yield MinIO for the whole session."""
     yield from emulator("minio")
 
 
 @pytest.fixture(scope="session")
 def abfs_server() -> Iterator[tuple[FaultyServer, str]]:
-    """An emulator of Azure for the whole session."""
+    """Yield an emulator of Azure for the whole session."""
     yield from emulator("abfs")
 
 
 @pytest.fixture(scope="session")
 def gs_server() -> Iterator[tuple[FaultyServer, str]]:
-    """An emulator of Google Cloud Storage for the whole session."""
+    """Yield an emulator of Google Cloud Storage for the whole session."""
     yield from emulator("gs")
 
 
 @pytest.fixture(params=["s3", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("minio", "abfs", "gs"))])
 def any_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A new bucket of each kind of store."""
+    """Yield a new bucket of each kind of store."""
     name = "store_server" if request.param == "s3" else f"{request.param}_server"
     yield from bucket_of(request.getfixturevalue(name), monkeypatch)
 
 
 @pytest.fixture
 def minio_store(minio_server: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A new bucket of MinIO."""
+    """Yield a new bucket of MinIO."""
     yield from bucket_of(minio_server, monkeypatch)
 
 
 @pytest.fixture
 def abfs_store(abfs_server: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A new container of the emulator of Azure."""
+    """Yield a new container of the emulator of Azure."""
     yield from bucket_of(abfs_server, monkeypatch)
 
 
 @pytest.fixture
 def gs_store(gs_server: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A new bucket of the emulator of Google Cloud Storage."""
+    """Yield a new bucket of the emulator of Google Cloud Storage."""
     yield from bucket_of(gs_server, monkeypatch)
 
 

@@ -77,7 +77,7 @@ def test_scoring_starts_without_what_only_some_runs_need() -> None:
 
 
 def test_a_whole_scoring_run_imports_nothing_heavy(cells: Path) -> None:
-    """pyarrow imports pandas behind one's back, so imports at the top of modules are not the whole truth."""
+    """Imports at the top of modules are not enough to check: pyarrow imports pandas by itself."""
     code = f"""
 import json, sys
 from aepipe.jobs.score import score
@@ -120,7 +120,7 @@ def test_every_write_goes_through_storage() -> None:
 
 
 def _writes(source: str) -> Iterator[tuple[str, int]]:
-    """Name and line of each call that may write a file; what fills a buffer in memory is left out."""
+    """Yield name and line of each call that may write a file, except writes to a buffer in memory."""
     nodes = list(ast.walk(ast.parse(source)))
     buffers = {
         target.id
@@ -143,7 +143,7 @@ def _last_name(function: ast.expr) -> str:
 
 
 def _writing_call(call: ast.Call) -> str | None:
-    """The name of a call that may write a file, or nothing."""
+    """Return the name of a call that may write a file, else None."""
     match call.func:
         case ast.Name(id="open"):
             return "open" if _is_for_writing(call, mode_place=1) else None
@@ -207,7 +207,7 @@ def _long_functions(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def _contract(name: str, key: str) -> list[list[str]]:
-    """The module names in a contract of .importlinter, a list per line."""
+    """Return the module names in a contract of .importlinter, a list per line."""
     contracts = configparser.ConfigParser()
     contracts.read(ROOT / ".importlinter")
     lines = contracts[f"importlinter:contract:{name}"][key].strip().split("\n")
@@ -251,7 +251,7 @@ MODULE_NAMES = frozenset(map(_module_of, MODULES))
 
 
 def _imported(path: Path) -> set[str]:
-    """The modules of aepipe that a module imports when it is imported itself."""
+    """Return the modules of aepipe that a module imports when it is imported itself."""
     known = MODULE_NAMES
     found: set[str] = set()
     for node in parsed(path).body:
@@ -265,7 +265,7 @@ def _imported(path: Path) -> set[str]:
 
 
 def _cycles(graph: dict[str, set[str]]) -> Iterator[list[str]]:
-    """Every module that can reach itself, as the shortest way back."""
+    """Yield the shortest cycle through every module that can reach itself."""
     for start in graph:
         ways = {module: [start, module] for module in graph[start]}
         frontier = list(ways)

@@ -236,7 +236,7 @@ EXAMPLES = {"README.md": "## From Python", "docs/latents.md": "## Traversals", "
 
 @pytest.fixture(scope="module")
 def masked_cells(trained_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the cells example with a model that can do all that the examples ask for, imputation included."""
+    """Train the cells example with a model that can do all that the examples need, imputation included."""
     folder = Path(shutil.copytree(trained_cells, tmp_path_factory.mktemp("examples") / "cells"))
     shutil.rmtree(folder / "exported")
     job = folder / "job.toml"

@@ -33,7 +33,7 @@ def run(*words: str | Path, env: dict[str, str] | None = None, code: int = 0) ->
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from this checkout by its build backend."""
+    """Build the wheel from this checkout with its build backend."""
     pytest.importorskip("hatchling", reason="the extra dev is not installed")
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder)
@@ -61,7 +61,7 @@ def needed(requirements: list[str]) -> dict[str, Distribution]:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Distribution]]:
-    """An environment with the wheel and the packages that it asks for, and these packages."""
+    """Create an environment with the wheel and the packages it requires; return both."""
     folder = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", "--without-pip", folder)
     python = folder / "bin" / "python"

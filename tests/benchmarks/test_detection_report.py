@@ -20,7 +20,7 @@ from benchmarks.store import Result
 
 @pytest.fixture
 def split() -> Split:
-    """Correlated rows, and some that only their correlation gives away."""
+    """Generate correlated rows, and anomalies that only break the correlation."""
     generator = np.random.default_rng(0)
     mixing = np.asarray([[1.0, 0.9, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 5.0]])
     normal, strange = generator.standard_normal((600, 3)) @ mixing, generator.standard_normal((40, 3)) * [1, 1, 5]

@@ -10,7 +10,7 @@ from benchmarks.detection_tables import Table, at_most, clean, load, names, poll
 
 @pytest.fixture
 def table() -> Table:
-    """1,000 rows that bear their own number; every tenth is an anomaly."""
+    """Return 1,000 rows that hold their own number; every tenth is an anomaly."""
     return Table(np.arange(1_000, dtype=np.float64)[:, None], np.arange(1_000) % 10 == 0)
 
 

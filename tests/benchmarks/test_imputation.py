@@ -9,7 +9,7 @@ from benchmarks.imputation import Found, distances, fill_by, hide, section
 
 
 def _rows(rows: int, seed: int) -> pa.Table:
-    """A shop that tells the price, and the price twice."""
+    """Generate rows whose shop determines the price, in two equal columns, up to noise."""
     generator = np.random.default_rng(seed)
     shop = generator.integers(0, 3, rows)
     price = 10.0 * shop + generator.normal(size=rows)

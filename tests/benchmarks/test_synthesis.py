@@ -16,7 +16,7 @@ from benchmarks.synthesis_measures import dependencies, measured, moments, order
 
 
 def trips(rows: int, seed: int) -> pa.Table:
-    """Trips whose country follows from the city, with an amount, and an end after the start."""
+    """Generate trips whose city determines the country, with a start and a later end."""
     rng = np.random.default_rng(seed)
     city = rng.choice(5, rows, p=[0.5, 0.3, 0.15, 0.045, 0.005])
     start = rng.normal(10 + city, 2, rows)

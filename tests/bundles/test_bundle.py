@@ -33,13 +33,13 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bundle that no test changes."""
+    """Write a bundle that no test changes."""
     return make_bundle(tmp_path_factory.mktemp("exported") / "sales")
 
 
 @pytest.fixture
 def bundle(pristine: Path, tmp_path: Path) -> Path:
-    """Copy of the pristine bundle, as exported/sales/<version>."""
+    """Copy the pristine bundle to exported/sales/<version>."""
     return Path(shutil.copytree(pristine, tmp_path / "exported" / "sales" / pristine.name))
 
 

@@ -168,7 +168,7 @@ def test_the_newest_intact_version_of_a_training_key_is_found(folder: Path, capl
 
 
 def _log_of_five(folder: Path) -> Path:
-    """Two lines without a digest, as version 0.1.0 wrote them, and three with one."""
+    """Write a log with two lines without a digest, as version 0.1.0 wrote them, and three with one."""
     registry = Registry(folder)
     log = folder / "aliases.jsonl"
     for version in registry.versions()[:2]:

@@ -11,7 +11,7 @@ from aepipe.calibration.conformal import KEPT, Calibration
 
 
 def plainly(scores: list[float], alpha: float, state: State) -> tuple[list[bool], float, list[float]]:
-    """The rule, by counting."""
+    """Apply the rule score by score: return flags, the last alpha and the scores kept."""
     buffer, at, flags = list(state.scores), state.alpha, []
     for score in scores:
         p = (1 + sum(other >= score for other in buffer)) / (len(buffer) + 1)

@@ -15,7 +15,7 @@ from aepipe.errors import CalibrationInvalid
 
 
 def _counted(held_out: NDArray[np.floating], score: float) -> float:
-    """The definition, by counting."""
+    """Compute the p-value by its definition, counting the higher scores."""
     return (1 + int(np.sum(held_out >= score))) / (len(held_out) + 1)
 
 

@@ -8,7 +8,7 @@ from aepipe.config.cost_table import Costs
 
 
 def _cost_of(least: float, confidence: np.ndarray, right: np.ndarray, known: np.ndarray, costs: Costs) -> float:
-    """What a least confidence costs a row, row by row."""
+    """Compute the expected cost per row of a least confidence, row by row."""
     of_known, of_others = [], []
     for sure, is_right, is_known in zip(confidence, right, known, strict=True):
         told = sure >= least

@@ -20,7 +20,7 @@ from tests.jobs.test_init import write_days
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Path of the job file; a person can answer."""
+    """Return the path of the job file to write; questions can be answered."""
     write_days(tmp_path / "orders")
     monkeypatch.setattr(init_questions, "can_ask", lambda: True)
     return tmp_path / "job.toml"

@@ -33,7 +33,7 @@ workers = 1
 
 @pytest.fixture
 def job(any_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A job over three nights; its folder is the current one and must stay as it is."""
+    """Return the folder of a job over three nights: the current folder, which no command may change."""
     store = any_store
     folder = tmp_path / "job"
     folder.mkdir()
@@ -52,7 +52,7 @@ def call(*words: object, code: int = 0) -> str:
 
 
 def refusal(*words: object) -> str:
-    """The sentence that a command ends with."""
+    """Return the message of the error that a command ends with."""
     error = CliRunner().invoke(app, [str(word) for word in words]).exception
     assert isinstance(error, AepipeError)
     return str(error)

@@ -25,7 +25,7 @@ def reasons(encoding: Encoding, array: pa.Array) -> list[str]:
 
 
 def packed(pixels: np.ndarray, form: str = "PNG") -> bytes:
-    """A picture (H, W) or (H, W, C) as a file."""
+    """Encode an image (H, W) or (H, W, C) as a file."""
     out = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(out, format=form)
     return out.getvalue()

@@ -24,7 +24,7 @@ _LARGE = st.integers(2**40, 2**40 + 1000)
 
 
 def _windows(values: st.SearchStrategy[Any], *, least: int = 1, most: int = 5) -> st.SearchStrategy[list[Any]]:
-    """Lists of lists, each with a value in its first place; others may be missing."""
+    """Return a strategy of windows whose first value is present; others may be missing."""
     rest = st.lists(st.one_of(values, values, st.none()), min_size=least - 1, max_size=most - 1)
     window = st.tuples(values, rest).map(lambda pair: [pair[0], *pair[1]])
     return st.lists(window, min_size=1, max_size=6)
@@ -56,7 +56,7 @@ def series_of(array: pa.Array, **spec: Any) -> Encoding:
 
 
 def plain(rows: list[Any], channels: int) -> list[Any]:
-    """Rows with a null step written as a step of nulls, as it comes back."""
+    """Replace a null step by a step of nulls, as decoding returns it."""
     return [[[None] * channels if step is None and channels > 1 else step for step in row] for row in rows]
 
 

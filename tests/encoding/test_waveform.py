@@ -28,7 +28,7 @@ def column(**settings: object) -> Column:
 
 
 def noise(rows: int, samples: int, seed: int = 0) -> np.ndarray:
-    """Noise that is louder at low frequencies by 20 dB."""
+    """Draw noise that is louder at low frequencies by 20 dB."""
     return lfilter([1.0], [1.0, -0.8], np.random.default_rng(seed).standard_normal((rows, samples)))
 
 

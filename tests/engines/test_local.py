@@ -87,7 +87,7 @@ def test_every_partition_is_scored_with_any_number_of_workers(
 def test_commits_that_are_held_back_are_published_before_a_worker_waits_for_a_lock(
     tmp_path: Path, bundle: Bundle
 ) -> None:
-    """Otherwise two processes that hold what the other waits for would wait until one gives up."""
+    """Two processes that each hold the lock the other needs would otherwise wait until one times out."""
     nights, results = Nights(tmp_path, (50, 60, 70)), list[PartitionResult]()
     outputs, names = Outputs(nights.out), [partition.name for partition in nights.partitions]
     scoring = threading.Thread(target=lambda: results.extend(nights.run(bundle, workers=1)))
@@ -109,7 +109,7 @@ def test_commits_that_are_held_back_are_published_before_a_worker_waits_for_a_lo
 def test_quarantined_partitions_stop_no_worker_that_holds_commits_back(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, damaged: tuple[int, ...], is_readable: bool
 ) -> None:
-    """Nobody could wake the only worker, so it must never wait for a slot."""
+    """No other worker could wake the only one, so it must never wait for a slot."""
 
     def refuse_to_wait(_: PartitionScheduler, index: int) -> None:
         raise AssertionError(f"the worker waits for a slot for partition {index}")

@@ -30,7 +30,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces of at least 64 rows, which end at any row group of at least 64 rows."""
+    """Set pieces to at least 64 rows; they end at any row group of at least 64 rows."""
     monkeypatch.setattr(pieces, "PIECE_ROWS", 64)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 1)
     monkeypatch.setattr(pieces, "_BLOCK_ROWS", 8)

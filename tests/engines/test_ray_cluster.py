@@ -36,7 +36,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[object]:
-    """Three nodes of one core each, in processes of this machine."""
+    """Start a cluster of three nodes with one core each, in processes of this machine."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})

@@ -27,7 +27,7 @@ OTHER_ONNXRUNTIME = "Metadata-Version: 2.1\nName: onnxruntime\nVersion: 9.9\n"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """Address of a cluster of one node with one core, in processes of this machine."""
+    """Yield the address of a cluster of one node with one core, in processes of this machine."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})

@@ -40,7 +40,7 @@ def program(module: nn.Module) -> ExportedProgram:
 
 
 def operators(lowered: ExportedProgram) -> Counter[str]:
-    """What is left, but for what asks how many rows there are and whether an index is in its range."""
+    """Count the operators, except checks of row counts and of index ranges."""
     names = [str(node.target) for node in lowered.graph.nodes if node.op == "call_function"]
     checks = (
         "sym_size",

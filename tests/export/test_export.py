@@ -83,7 +83,7 @@ def _case(family: str) -> Case:
 def _exported(
     model: Model, scorer: Scorer, priors: Sequence[Part], dev: Rows
 ) -> tuple[dict[str, Exported], tuple[str, ...], tuple[str, ...]]:
-    """The files by the names of their parts, and what torch and aepipe said meanwhile."""
+    """Export a model: return the files by part, and the messages of torch and of aepipe."""
     with (
         _messages("torch.onnx", logging.NOTSET) as said,
         _messages("aepipe.export", logging.DEBUG) as traced,
@@ -122,7 +122,7 @@ FAST = ("ae", "pca", "vae")
     params=[pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in families.names()],
 )
 def family(request: pytest.FixtureRequest) -> str:
-    """Tests are run family by family, so that most processes build few models."""
+    """Return a family; tests run family by family, so that most processes build few models."""
     name: str = request.param
     return name
 

@@ -55,7 +55,7 @@ def unavailable(*_: object) -> None:
 
 
 def exported(module: nn.Module, caplog: pytest.LogCaptureFixture) -> tuple[bytes, list[str]]:
-    """The file, and what was said of parts that torch traces."""
+    """Export a module: return the ONNX file, and the messages about parts that torch traces."""
     caplog.clear()
     with caplog.at_level(logging.DEBUG, logger="aepipe.export"):
         (part,) = export_parts([Part("part", module, X, Y)], ROWS)
@@ -89,7 +89,7 @@ def test_a_recorded_part_has_the_operators_that_torch_writes(
 
 
 def _operators(file: bytes) -> Counter[str]:
-    """But for what reads and writes sizes."""
+    """Count the operators, except those that read and write sizes."""
     names = Counter(node.op_type for node in onnx.load_from_string(file).graph.node)
     return Counter({name: count for name, count in names.items() if name not in {"Shape", "Concat", "Mul", "Expand"}})
 

@@ -58,7 +58,7 @@ conditions = st.recursive(
 
 
 def kept(text: str, table: pa.Table = TABLE) -> list[int]:
-    """The rows that a condition holds for."""
+    """Return the positions of the rows that satisfy a condition."""
     return np.flatnonzero(Condition.parse(text).mask(table)).tolist()
 
 
@@ -81,7 +81,7 @@ def test_rows_are_those_that_sqlite_chooses_missing_values_and_all(text: str) ->
 
 
 def in_python(text: str) -> str:
-    """The condition in the language of DataFrame.query."""
+    """Translate a condition into the language of DataFrame.query."""
     text = text.replace("<>", "!=").replace("OR", "or").replace("IN", "in").replace('"a"', "a")
     text = re.sub(r"\bin \(([^)]*)\)", r"in [\1]", text.replace("'o''k'", '"o\'k"'))
     return re.sub(r"(?<![=!<>])=(?!=)", "==", text)

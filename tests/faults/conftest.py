@@ -10,7 +10,7 @@ from tests.faults.interposed import Interposed, build_library, has_compiler, sta
 
 @pytest.fixture(scope="session")
 def interposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interposed]:
-    """Process that runs commands with faults; tests that use it are skipped where no C compiler is installed."""
+    """Start a process that runs commands with faults; skip the test where no C compiler is installed."""
     if not has_compiler():
         pytest.skip("needs Linux and a C compiler")
     with start(build_library(tmp_path_factory.mktemp("interpose"))) as process:
@@ -19,5 +19,5 @@ def interposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interposed]
 
 @pytest.fixture
 def root(in_memory: Path) -> Path:
-    """Folder of a job; its path is the same in all states of a test, as pages and manifests may hold it."""
+    """Return the folder of a job, the same in all states of a test: pages and manifests may name it."""
     return in_memory / "case"

@@ -69,7 +69,7 @@ def run_command(order: dict[str, Any]) -> int:
 
 
 def fork(order: dict[str, Any], said: Path, counted: int) -> int:
-    """Fork a process that runs the command, and return its id."""
+    """Run the command of an order in a fork; return the process id."""
     pid = os.fork()
     if pid:
         return pid

@@ -46,7 +46,7 @@ def truncate(path: Path, rng: random.Random, root: Path) -> None:
 
 
 def swap(path: Path, rng: random.Random, root: Path) -> None:
-    """Exchange a file with another of its kind."""
+    """Swap a file with another of the same suffix."""
     others = [other for other in damageable(root) if other.suffix == path.suffix and other != path]
     if not others:
         return
@@ -72,7 +72,7 @@ def remove_line(path: Path, rng: random.Random, root: Path) -> None:
 
 
 def add(path: Path, rng: random.Random, root: Path) -> None:
-    """Copy a file to a name beside it that readers of a folder take in."""
+    """Copy a file to another name in its folder that readers of the folder include."""
     if HIDDEN not in path.parts and path.suffix not in {".jsonl", ".last"}:
         shutil.copy(path, path.with_name(f"extra-{rng.randrange(9)}{path.suffix}"))
 

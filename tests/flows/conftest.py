@@ -11,7 +11,7 @@ import flows  # noqa: F401  its settings come before Prefect
 
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A temporary server that the flows of this process run on; its home."""
+    """Start a temporary server for the flows of this process; yield its home."""
     from prefect.settings import PREFECT_HOME, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
@@ -22,6 +22,6 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def plain_cells(cells: Path) -> Path:
-    """The trained cells example without the baselines of [evaluate], which cost the report most of its time."""
+    """Remove the baselines of [evaluate], the slowest part of the report, from the trained cells example."""
     cells.write_text(re.sub(r"\[evaluate\]\n.*\n", "", cells.read_text()))
     return cells

@@ -26,7 +26,7 @@ def job(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def deployment(prefect_server: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A deployment of the score flow; no worker takes its runs."""
+    """Deploy the score flow and return its name; no worker takes its runs."""
     monkeypatch.chdir(ROOT)
     RunnerDeployment.from_entrypoint("flows/score.py:score", name="backfill").apply()
     return "score/backfill"

@@ -27,7 +27,7 @@ def test_permanent_errors_are_not_retried(fault: Exception) -> None:
 
 
 def attempts(fault: Exception, *, times: int) -> tuple[int, Any]:
-    """How often a task is started that fails that many times, and the state in which its flow ends."""
+    """Run a task that fails `times` times; return the number of starts and the final state of its flow."""
     started = []
 
     @step

@@ -27,7 +27,7 @@ def scores(job: Path, partition: str) -> Path:
 
 
 def latest_artifact(key: str) -> Any:
-    """What the last run left under a key: the rows of a table, or text."""
+    """Return the latest artifact under a key: the rows of a table, or text."""
     with get_client(sync_client=True) as client:
         artifact = client.request("GET", f"/artifacts/{key}/latest").json()
     return json.loads(artifact["data"]) if artifact["type"] == "table" else artifact["data"]

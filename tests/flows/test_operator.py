@@ -49,7 +49,7 @@ class Clone:
         }
 
     def bash(self, commands: str, timeout_s: float = 600) -> str:
-        """Run commands, all of which must succeed, with the variables of the README; return what they print."""
+        """Run commands with the variables of the README, each of which must succeed; return what they print."""
         prelude = ". .venv/bin/activate\nexport DO_NOT_TRACK=1 PREFECT_API_URL=http://127.0.0.1:4200/api\n"
         # with job control, as a terminal has: without it, a process in the background ignores SIGINT
         script = f"set -meuo pipefail\n{prelude}{commands}".replace("4200", self.port)
@@ -93,7 +93,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process is there; one that ended and that nobody waited for is not."""
+    """Return whether a process runs; one that ended but was not waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -46,11 +46,11 @@ class Server:
         }
 
     def prefect(self, *arguments: str) -> list[str]:
-        """A `prefect` command of this interpreter."""
+        """Return the command line of `prefect` with this interpreter."""
         return [sys.executable, "-m", "prefect", *arguments]
 
     def run(self, *arguments: str) -> str:
-        """What a command prints."""
+        """Run a `prefect` command, which must succeed; return what it prints."""
         done = subprocess.run(
             self.prefect(*arguments), cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=300, check=False
         )
@@ -58,7 +58,7 @@ class Server:
         return done.stdout
 
     def ask(self, path: str, body: object = None) -> Any:
-        """An answer of the server's API; a POST where there is a body."""
+        """Request a path of the server's API, by POST if there is a body."""
         request = urllib.request.Request(self.url + path, headers={"content-type": "application/json"})
         request.data = None if body is None else json.dumps(body).encode()
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -66,7 +66,7 @@ class Server:
             return json.load(answer)
 
     def wait_for(self, what: str, found: Callable[[], Any], *, timeout_s: float) -> Any:
-        """The first true answer of `found`."""
+        """Call `found` until its answer is true, and return that answer."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
             try:
@@ -101,7 +101,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def own_schedule(folder: Path, job: Path) -> Path:
-    """A copy of the project's prefect.yaml for another job."""
+    """Copy the project's prefect.yaml for another job."""
     schedule = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     for deployment in schedule["deployments"]:
         deployment["parameters"]["options"]["job"] = str(job)
@@ -111,7 +111,7 @@ def own_schedule(folder: Path, job: Path) -> Path:
 
 
 def scheduled(server: Server) -> dict[str, list[dict[str, Any]]]:
-    """By deployment, the runs that the scheduler has made; nothing until every deployment has one."""
+    """Return the scheduled runs by deployment; empty until every deployment has one."""
     names = {deployment["id"]: deployment["name"] for deployment in server.ask("/deployments/filter", {})}
     runs = server.ask("/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
     found: dict[str, list[dict[str, Any]]] = {}

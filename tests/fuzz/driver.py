@@ -26,7 +26,7 @@ class Ending(NamedTuple):
 
     @property
     def is_defect(self) -> bool:
-        """Whether a user would see a traceback, a bare error number or an unknown exit code."""
+        """Return whether a user would see a traceback, a bare error number or an unknown exit code."""
         if self.code not in CODES or "Traceback" in self.printed or "[Errno" in self.printed:
             return True
         return self.code == 2 and "error: " not in self.printed and "Usage: " not in self.printed

@@ -10,7 +10,7 @@ from aepipe.heads.class_discriminant import Classes, fit_classes
 
 
 def _points(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Three classes of unlike size and shape."""
+    """Draw points of three classes that differ in size and shape."""
     generator = np.random.default_rng(seed)
     codes = generator.choice(3, rows, p=[0.5, 0.3, 0.2])
     means, spreads = np.array([[0, 0], [4, 1], [-1, 5]]), np.array([[1, 0.3], [0.5, 1], [1, 1]])

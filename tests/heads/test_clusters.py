@@ -13,7 +13,7 @@ from tests.support.head_models import cells, table_layout, train
 
 
 def _as_fitted(latents: np.ndarray) -> tuple[GaussianMixture, Clusters]:
-    """The mixture that `fit_mixture` fits, as scikit-learn's own, and as clusters."""
+    """Fit a mixture; return it as scikit-learn's model and as clusters."""
     mixture = fit_mixture(latents, components=3, seed=0).mixture
     theirs = GaussianMixture(len(mixture.weights))
     theirs.weights_, theirs.means_ = mixture.weights, mixture.means

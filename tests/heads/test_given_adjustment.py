@@ -11,7 +11,7 @@ ROWS = 4_000
 
 
 def days(rows: int, seed: int) -> torch.Tensor:
-    """One-hot weekdays as conditions."""
+    """Draw one-hot weekdays, scaled as conditions."""
     drawn = np.random.default_rng(seed).integers(0, 7, rows)
     return torch.from_numpy(GIVEN_SCALE * np.eye(7, dtype=np.float32)[drawn])
 

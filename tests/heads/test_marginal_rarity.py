@@ -21,7 +21,7 @@ def test_the_loss_of_a_row_is_interpolated_like_by_numpy() -> None:
 
 
 def test_rounding_on_either_side_of_a_known_value_changes_nothing() -> None:
-    """Whole numbers, many of which lie on a node, and the least and greatest of all."""
+    """The values are whole numbers, many of them on a node, with the smallest and the largest."""
     known = evidence(400)
     known.row[:, :] = torch.randint(0, 20, known.row.shape, generator=torch.Generator().manual_seed(0)).float()
     head = marginals(known)

@@ -33,7 +33,7 @@ def test_dev_rows_that_are_the_training_rows_are_not_counted_twice() -> None:
 
 
 def test_a_row_that_is_odd_in_itself_is_seen_where_the_model_rebuilds_it() -> None:
-    """Residual and latents are those of usual rows; what knn is held against says nothing."""
+    """Residual and latents are like those from normal rows, so that knn has no evidence."""
     train, dev, odd = evidence(500), evidence(60, seed=1), evidence(40, seed=2)
     odd = odd._replace(row=odd.row + 4 * train.row.std(0))
     usual = evidence(40, seed=3)
@@ -57,7 +57,7 @@ def test_rows_without_numbers_are_judged_by_the_model_alone(name: str) -> None:
 
 
 def test_a_consensus_is_more_robust_to_outliers_than_its_heads() -> None:
-    """A tenth of the rows lies close together, far off: near to each other, and within the covariance of all."""
+    """A tenth of the rows forms a distant, dense cluster: near to each other, and within the covariance of all rows."""
     strange = evidence(60, seed=5)
     strange = ScoringInputs(*(0.05 * part + 6 * part.std(0) for part in strange))
     train = ScoringInputs(*map(torch.cat, zip(evidence(540), strange, strict=True)))
@@ -74,7 +74,7 @@ def test_a_consensus_is_more_robust_to_outliers_than_its_heads() -> None:
 
 
 def test_quantiles_of_a_skewed_number_show_rows_that_its_spread_hides() -> None:
-    """One number is lognormal: its large values decide its spread, and small ones that are strange seem alike."""
+    """One number is lognormal: its large values set its spread, so that anomalous small values look normal."""
     train, dev, odd, usual = (evidence(rows, seed=seed) for rows, seed in ((500, 0), (60, 1), (40, 2), (200, 3)))
     skewed = [
         torch.exp(3 * torch.randn(len(part.row), 1, generator=torch.Generator().manual_seed(i)).abs())

@@ -14,7 +14,7 @@ FAULT = 8.0  # robust standard deviations
 
 
 def _tables() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Rows to learn from and other rows of three real tables."""
+    """Return training rows and other rows of three real tables."""
     tables = {"cells": cells()}
     for name, load in (("wine", datasets.load_wine), ("diabetes", datasets.load_diabetes)):
         numbers = load().data.astype(np.float32)
@@ -43,7 +43,7 @@ def _spread(numbers: np.ndarray) -> np.ndarray:
 def _first_reasons_found(
     learned: np.ndarray, rows: np.ndarray, *, family: str, trials: int, columns: np.ndarray | None = None
 ) -> float:
-    """Of faults planted in one column of a row, the share whose column is the first reason."""
+    """Plant faults in one column of a row; return how often that column is the first reason."""
     generator = np.random.default_rng(0)
     spread = _spread(learned)
     column = generator.choice(np.flatnonzero(spread > 0) if columns is None else columns, trials)

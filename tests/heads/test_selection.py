@@ -9,7 +9,7 @@ from tests.support.head_models import evidence
 
 
 def _labelled(strange: bool) -> tuple[ScoringInputs, np.ndarray]:
-    """Rows of which a tenth are anomalies that reconstruction alone can tell, if any can."""
+    """Return rows, a tenth of them anomalies, which reconstruction alone can detect if they are outlying."""
     rows, is_anomaly = evidence(400, seed=2), np.arange(400) % 10 == 0
     total = rows.total + (1_000 * torch.from_numpy(is_anomaly) if strange else 0)
     return rows._replace(total=total), is_anomaly

@@ -10,7 +10,7 @@ from aepipe.inference.nearest_rows import NearestRows
 
 
 def table(rows: int, seed: int) -> pa.Table:
-    """A kind, two numbers that follow from it, and one that follows from nothing."""
+    """Generate a kind, two numbers that depend on it, and an independent number."""
     generator = np.random.default_rng(seed)
     kind = generator.integers(0, 3, rows)
     x = 10.0 * kind + generator.normal(size=rows)

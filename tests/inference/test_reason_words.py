@@ -43,7 +43,7 @@ def _table(**changes: list[object]) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle with the encoding and the rules of the table; no graph runs here."""
+    """Return a bundle with the encoding and the rules of the table; its graphs are not run."""
     job = parse_job({"name": "sales", "data": {"path": "sales"}}, source=Path("job.toml"))
     encoding = fit(infer(_table().schema, job, _table()), _table().to_batches())
     opened = Bundle.open(make_bundle(tmp_path_factory.mktemp("bundle")))
@@ -163,7 +163,7 @@ CASES: list[tuple[str, object, str, str]] = [
 
 @pytest.fixture(scope="module")
 def every_kind(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle with an encoding and a drift reference of columns of every kind; no graph runs here."""
+    """Return a bundle with the encoding and drift reference of columns of every kind; its graphs are not run."""
     sections = {"name": "kinds", "data": {"path": "rows"}, "columns": {"text": "number"}}
     rows = flatten_table(_every_kind())
     schema = infer(rows.schema, parse_job(sections, source=Path("job.toml")), rows)

@@ -18,7 +18,7 @@ from tests.support.linear_bundle import make_bundle, numbers, pictures, weights
 
 
 def source(rows: int = 400) -> pa.Table:
-    """Floats, an integer, a category and a key."""
+    """Generate a key, floats, an integer and a category."""
     generator = np.random.default_rng(0)
     colours = pa.array(generator.choice(["red", "green", "blue"], rows)).dictionary_encode()
     table = numbers(rows, columns=2)

@@ -24,7 +24,7 @@ DAYS, ROWS = 4, 120
 
 
 def any_rows(seed: int, rows: int = ROWS) -> pa.Table:
-    """Rows with columns that can be modelled and columns that cannot."""
+    """Generate rows with columns that can be modelled and columns that cannot."""
     rng = np.random.default_rng(seed)
     cities = rng.choice(["Bonn", "Kiel"], rows)
     ids = pa.array([uuid.UUID(int=int(value)).bytes for value in rng.integers(2**62, size=rows)], pa.binary(16))
@@ -61,7 +61,7 @@ def write(folder: Path, *tables: pa.Table) -> Path:
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A job as `init` writes it, with keys, few epochs and few samples."""
+    """Train a job as `init` writes it, with keys, few epochs and few samples."""
     folder = tmp_path_factory.mktemp("any")
     path = init(write(folder, *map(any_rows, range(DAYS))), name="any", job_path=folder / "job.toml").path
     text = path.read_text().replace("[train]", "[train]\nepochs = 2")

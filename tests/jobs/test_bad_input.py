@@ -28,7 +28,7 @@ def scores(job: Path, partition: str = BAD) -> pa.Table:
 
 
 def the_reason(result: ScoreResult) -> str:
-    """Of the bad partition; the others were scored."""
+    """Return why the bad partition was quarantined, and check that the others were scored."""
     (failed,) = [night for night in result.nights if night.status == "quarantined"]
     assert failed.partition == BAD
     assert {night.partition for night in result.nights if night.status == "written"} == {"dt=2026-01-05", FINE}

@@ -63,7 +63,7 @@ ROWS = 400
 
 
 def night(day: int, *, shift: float = 0.0, labelled: bool = True) -> pa.Table:
-    """Rows of three columns of which two hang together; every twentieth is a fault and lies far off."""
+    """Generate rows of three columns, two of them correlated; every twentieth row is an outlying fault."""
     generator = np.random.default_rng(day)
     fault = np.arange(ROWS) % 20 == 0
     a = generator.normal(size=ROWS) + shift

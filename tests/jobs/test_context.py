@@ -25,7 +25,7 @@ HOURS_PER_WEEK = 168
 
 
 def shop(weeks: int, *, first: int, seed: int) -> pa.Table:
-    """Hours of a shop that is quiet on Sundays."""
+    """Generate hours of a shop with few orders on Sundays."""
     rng = np.random.default_rng(seed)
     hours = np.arange(first * HOURS_PER_WEEK, (first + weeks) * HOURS_PER_WEEK)
     is_sunday = hours // 24 % 7 == 6
@@ -45,7 +45,7 @@ def shop(weeks: int, *, first: int, seed: int) -> pa.Table:
 
 
 def planted(table: pa.Table) -> pa.Table:
-    """The table with the values of each Sunday on the Monday after, at the same hours."""
+    """Copy the values of each Sunday to the next Monday, hour by hour."""
     hours = np.arange(table.num_rows)
     is_monday = (hours // 24 % 7 == 0) & (hours >= HOURS_PER_WEEK)
     values = table.select(["orders", "staff", "heating", "kind"]).take(pa.array(np.where(is_monday, hours - 24, hours)))
@@ -71,7 +71,7 @@ def write(folder: Path, *, context: str) -> Path:
 
 
 def flagged(folder: Path, job: Path) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Flags and labels of the later weeks."""
+    """Score a job; return flags and labels of the later weeks."""
     score(job)
     rows = pq.read_table(next((folder / "out" / "shop" / "scores" / "dt=2026-06-01").glob("*.parquet")))
     return rows["is_anomaly"].to_numpy(), rows["is_planted"].to_numpy()

@@ -25,7 +25,7 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 def converted(path: Path, content: str | bytes, **options: Any) -> pa.Table:
-    """The table that a file becomes."""
+    """Convert a file with this content, and read the table."""
     out = path.parent / "out"
     convert([write(path, content)], out=out, **options)
     return pq.read_table(next(out.rglob("*.parquet")), partitioning=None)
@@ -116,7 +116,7 @@ CELLS = (
 def test_no_csv_loses_a_value(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str | None, ...]], delimiter: str
 ) -> None:
-    """Each value of the table is what Python reads in the file; numbers are equal as numbers."""
+    """Each value of the table is what Python reads from the file; numbers are equal as numbers."""
     rows = [tuple(None if cell is None else cell.replace("\r", "").replace("\0", "") for cell in row) for row in rows]
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL, lineterminator="\n").writerows([("x", "y"), *rows])

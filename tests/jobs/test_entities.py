@@ -35,7 +35,7 @@ per = "entity"
 
 
 def devices(rows: int, *, seed: int) -> pa.Table:
-    """Numbers of three devices, one of them five times as large, one of them seldom."""
+    """Generate numbers of three devices: one has five times the scale, one is rare."""
     names = np.array(["quiet", "loud", "quiet", "loud", "loud"])[np.arange(rows) % 5]
     names[::40] = "rare"
     table = numbers(rows, seed=seed, first_id=seed * 10_000)
@@ -149,7 +149,7 @@ def test_a_trained_model_has_thresholds_and_a_report_per_device(tmp_path: Path) 
 
 
 def test_a_model_without_entities_keeps_its_training_key(tmp_path: Path) -> None:
-    """The key of 0.1.0 had no entity: a job that names none must not be trained again."""
+    """Version 0.1.0 hashed no entity: a job that names none must not be trained again."""
 
     job = a_job(tmp_path)
     named = training_key(read_job(job), ())

@@ -65,7 +65,7 @@ WITHOUT_A_CLASS = {"Type_INTERVAL_DAY_TIME", "Type_INTERVAL_MONTHS"}
 
 
 def column(kind: pa.DataType, value: Any) -> pa.Array:
-    """The value five times and a null, in the middle."""
+    """Repeat the value five times, with a null in the middle."""
     values = [value, value, None, value, value, value]
     if isinstance(kind, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(kind, pa.array(values, kind.storage_type))
@@ -77,7 +77,7 @@ def column(kind: pa.DataType, value: Any) -> pa.Array:
 
 
 def stored(table: pa.Table) -> pa.Table:
-    """As Parquet gives it back."""
+    """Write a table to Parquet and read it back."""
     file = io.BytesIO()
     pq.write_table(table, file)
     return pq.read_table(pa.BufferReader(file.getvalue()))

@@ -28,7 +28,7 @@ def read(path: Path) -> pa.Table:
 
 
 def spoil(job: Path, row: int, column: str, robust_deviations: float) -> str:
-    """Plant a fault in a night's row; returns its key."""
+    """Plant a fault in a row of a night; return its key."""
     table = read(source(job))
     learned = np.concatenate([read(source(job, f"dt=2026-01-0{day}"))[column].to_numpy() for day in (1, 2, 3, 4)])
     low, high = np.quantile(learned, [0.25, 0.75])

@@ -37,7 +37,7 @@ def _source(folder: Path, partition: str = LAST) -> pa.Table:
 
 
 def _peak(folder: Path) -> int:
-    """Row of the highest score of the last night."""
+    """Return the row number of the highest score of the last night."""
     return int(pc.index(_read(folder, "scores")["score"], pc.max(_read(folder, "scores")["score"])).as_py())
 
 

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """The sha256 of every file but locks and pages."""
+    """Return the sha256 of every file except locks and pages."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in {".lock", ".html"}]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -60,7 +60,7 @@ def test_bundles_and_outputs_verify_and_are_reported(folder: Path, name: str) ->
 @pytest.mark.parametrize("name", JOBS)
 @pytest.mark.parametrize("output", ["scores", "features", "samples"])
 def test_the_model_gives_the_same_numbers(folder: Path, name: str, output: str) -> None:
-    """Within what another processor's instructions change; on one machine they are equal bit for bit."""
+    """The tolerance covers other instruction sets; on one machine the numbers are equal bit for bit."""
     kept = {path.parent.name: pq.read_table(path) for path in (folder / "out" / name / output).rglob("*.parquet")}
     shutil.rmtree(folder / "out" / name)
     job = folder / f"{name}.toml"

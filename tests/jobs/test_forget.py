@@ -34,7 +34,7 @@ def scored_names(job: Path) -> list[str]:
 
 
 def traces(job: Path, partition: str) -> list[Path]:
-    """Files of a partition in the outputs, other than locks and the note of its removal."""
+    """Return the files of a partition in the outputs, except locks and the record of its removal."""
     name, out = partition.replace("/", "_"), job.parent / "out"
     found = [path for path in out.rglob("*") if path.is_file() and name in str(path.relative_to(out))]
     return [path for path in found if path.suffix != ".lock" and "forgotten" not in path.parts]

@@ -23,7 +23,7 @@ TASTES, EACH = 4, 30
 
 
 def users(rows: int, seed: int, *, odd: int = 0) -> pa.Table:
-    """Each user has 5 to 12 of the 30 items of one taste; the last ones mix all tastes."""
+    """Draw 5 to 12 of the 30 items of one taste per user; the last users mix all tastes."""
     rng = np.random.default_rng(seed)
     lists = []
     for at in range(rows):

@@ -20,7 +20,7 @@ OTHERS = ("dt=2026-01-05", "dt=2026-01-07")
 
 @pytest.fixture
 def damaged(cells: Path) -> Path:
-    """Job with one partition in quarantine; its complete file lies in `kept`."""
+    """Score a job with one damaged partition; `kept` holds the intact file."""
     path = cells.parent / NIGHT / "part-0.parquet"
     (cells.parent / "kept").write_bytes(path.read_bytes())
     path.write_bytes(b"PAR1 and no more")

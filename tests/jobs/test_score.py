@@ -71,7 +71,7 @@ def test_scores_find_the_malignant_cases(cells: Path) -> None:
 
 
 def state(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Time and inode of every file but the locks, which say who held them last."""
+    """Return time and inode of every file except locks, which record their last holder."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
     return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
 

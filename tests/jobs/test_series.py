@@ -38,7 +38,7 @@ exported = "exported"
 
 
 def windows(rows: int, seed: int, broken: int) -> pa.Table:
-    """Waves of 4 to 12 steps of two channels, the second one minus the first; in broken ones a step of it is not."""
+    """Draw waves of 4 to 12 steps whose second channel is minus the first, except at one step of broken waves."""
     rng = np.random.default_rng(seed)
     found = []
     for row in range(rows):

@@ -39,7 +39,7 @@ max_invalid_share = 0.2
 
 
 def _day(day: int) -> pa.Table:
-    """Rows of all machines on a day, in any order."""
+    """Generate the rows of all machines on a day, in any order."""
     rng = np.random.default_rng(day)
     rows = list[tuple[str, int, float, float, bool]]()
 
@@ -90,7 +90,7 @@ def _day(day: int) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def field(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ScoreResult]:
-    """The job of nights, trained and scored."""
+    """Train and score the job; return its path and the result."""
     folder = tmp_path_factory.mktemp("field")
     for day in range(DAYS):
         path = folder / "rows" / night(day) / "part-0.parquet"

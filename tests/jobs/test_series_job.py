@@ -25,7 +25,7 @@ DAYS = 12
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three machines with a fault in one of them on the last but one day."""
+    """Write a job of three machines, one of them with a fault on the last day but one."""
     return write_machines(tmp_path_factory.mktemp("machines"), days=DAYS, fault_on=DAYS - 2, learned=8).parent
 
 

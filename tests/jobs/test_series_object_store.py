@@ -24,13 +24,13 @@ DAYS, LEARNED = 8, 6
 
 
 def job_at(root: str) -> str:
-    """The job with its data, outputs and bundles in a folder or bucket."""
+    """Return the text of a job whose data, outputs and bundles are in a folder or bucket."""
     folders = f'[output]\npath = "{root}/out"\nexported = "{root}/exported"\n[run]\nworkers = 1\n'
     return JOB.format(root=f"{root}/", last=night(LEARNED - 1)) + folders
 
 
 def day(number: int) -> pa.Table:
-    """Two machines, one of them at fault on the last day."""
+    """Generate a day of two machines, one of them with a fault on the last day."""
     return day_of(number, machines=2, faulty="m1" if number == DAYS - 1 else None)
 
 

@@ -35,7 +35,7 @@ to = "part=0"
 
 
 def _table(channels: int) -> pa.Table:
-    """Channels that follow two factors; the last one loses them in the fault."""
+    """Generate channels that depend on two factors; during the fault the last one does not."""
     rng = np.random.default_rng(0)
     steps = np.arange(STEPS)
     factors = np.stack([np.sin(steps / 5), np.cos(steps / 11)], axis=1)

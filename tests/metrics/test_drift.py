@@ -157,7 +157,7 @@ def test_few_or_tiny_partitions_have_no_spread() -> None:
 
 
 def nights_of(means: np.ndarray, *, rows: int = 500, seed: int = 0) -> np.ndarray:
-    """Counts of nights of normal rows with these means, in 32 bins after that of missing values."""
+    """Count normal rows with these means, night by night, in 32 bins after the bin of missing values."""
     generator = np.random.default_rng(seed)
     edges = norm.ppf(np.arange(1, 32) / 32)
     drawn = [counts(generator.normal(mean, size=rows), edges) for mean in means]

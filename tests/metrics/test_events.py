@@ -14,7 +14,7 @@ ROWS = st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=1, max_si
 
 
 def _events(anomalous: list[bool]) -> list[list[int]]:
-    """Row by row: an event goes on while rows are anomalous."""
+    """Find events row by row: an event lasts while rows are anomalous."""
     events: list[list[int]] = []
     before = False
     for row, now in enumerate(anomalous):
@@ -67,7 +67,7 @@ def test_without_events_nothing_is_missed_and_nothing_is_found() -> None:
 
 
 def _false_episodes(anomalous: list[bool], flagged: list[bool], series: list[int], longest: int) -> int:
-    """Point by point: an episode goes on while points of one series are flagged."""
+    """Count false episodes point by point: an episode lasts while points of one series are flagged."""
     episodes: list[list[int]] = []
     for point, now in enumerate(flagged):
         goes_on = point > 0 and flagged[point - 1] and series[point - 1] == series[point]

@@ -131,7 +131,7 @@ def test_ranks_between_positives_can_be_merged(rows: list[tuple[bool, int]]) -> 
 
 @pytest.mark.parametrize("positives", [20, 1_500])
 def test_draws_of_counts_are_those_of_rows(positives: int) -> None:
-    """Few positives draw one binomial per rank, many draw rows; both have the spread of drawn rows."""
+    """Few positives draw one binomial per rank, many draw rows; both must have the spread of drawn rows."""
     generator = np.random.default_rng(5)
     truth = np.arange(3_000) < positives
     ranking = Ranking.of(truth, generator.normal(size=3_000) + truth)
@@ -145,7 +145,7 @@ def test_draws_of_counts_are_those_of_rows(positives: int) -> None:
 
 
 def test_the_bootstrap_spread_of_auroc_is_that_of_the_normal_theory() -> None:
-    """Hanley & McNeil 1982, with the empirical structural components of DeLong 1988 in place of their approximation."""
+    """Oracle: Hanley & McNeil 1982, with DeLong's (1988) structural components in place of their approximation."""
     generator = np.random.default_rng(2)
     truth = np.arange(600) < 200
     score = generator.normal(size=600) + truth

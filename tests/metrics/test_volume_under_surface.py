@@ -17,7 +17,7 @@ POINTS = st.lists(st.tuples(st.booleans(), st.integers(-4, 4)), min_size=2, max_
 
 
 def _events(truth: list[bool]) -> list[tuple[int, int]]:
-    """First and last point of each event."""
+    """Return the first and last point of each event."""
     edges = [False, *truth, False]
     starts = [index for index in range(len(truth)) if edges[index + 1] and not edges[index]]
     ends = [index for index in range(len(truth)) if edges[index + 1] and not edges[index + 2]]

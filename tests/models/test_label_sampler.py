@@ -11,7 +11,7 @@ from aepipe.tables.schema import Column, Schema
 
 
 def rows(count: int, seed: int) -> pa.Table:
-    """A label that is 1 with probability sigmoid(2 x - 2), and a second one that repeats it in nine of ten rows."""
+    """Generate a label that is 1 with probability sigmoid(2 x - 2), and a second one, equal to it in 90 % of rows."""
     generator = np.random.default_rng(seed)
     x = generator.standard_normal(count)
     first = generator.random(count) < 1 / (1 + np.exp(2 - 2 * x))

@@ -29,14 +29,14 @@ def normal(*shape: int, seed: int) -> Tensor:
 
 
 def posteriors(rows: int, latents: int, *, correlation: float, std: float) -> tuple[Tensor, Tensor]:
-    """Gaussians of this std whose aggregate is close to N(0, 1) a latent, of equally correlated means."""
+    """Generate Gaussians with equally correlated means, whose aggregate is close to N(0, 1) per latent."""
     covariance = correlation + (1 - correlation) * torch.eye(latents, dtype=torch.float64)
     mean = normal(rows, latents, seed=0) @ torch.linalg.cholesky(covariance).T * math.sqrt(1 - std**2)
     return mean, torch.full_like(mean, 2 * math.log(std))
 
 
 def oracle(z: Tensor, mean: Tensor, log_var: Tensor) -> Densities:
-    """The mixture's densities, by torch.distributions."""
+    """Compute the densities of the mixture by torch.distributions."""
     alike, each = torch.ones(len(mean), dtype=torch.float64), Normal(mean, (0.5 * log_var).exp())
     joint = MixtureSameFamily(Categorical(alike), Independent(each, 1)).log_prob(z)
     by_latent = MixtureSameFamily(Categorical(alike.expand(mean.shape[1], -1)), Normal(each.mean.T, each.stddev.T))
@@ -48,7 +48,7 @@ def drawn(mean: Tensor, log_var: Tensor, seed: int) -> Tensor:
 
 
 def in_batches(mean: Tensor, log_var: Tensor, log_weights: Tensor) -> float:
-    """The mean of estimates from batches of 256 of these rows, with these weights."""
+    """Return the mean estimate over batches of 256 rows, with these weights."""
     total = 0.0
     for seed in range(BATCHES):
         chosen = torch.randperm(len(mean), generator=seeded(seed))[:BATCH]
@@ -58,7 +58,7 @@ def in_batches(mean: Tensor, log_var: Tensor, log_weights: Tensor) -> float:
 
 
 def column_0(batch: int, rows: int) -> Tensor:
-    """The weights as public implementations have them: 1/N in the first column, by a stride that is one too short."""
+    """Compute the weights of public implementations: a stride one too short puts 1/N into the first column."""
     others = batch - 1
     weights = torch.full((batch, batch), 1 / others, dtype=torch.float64)
     weights.view(-1)[::batch] = 1 / rows

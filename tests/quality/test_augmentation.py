@@ -15,7 +15,7 @@ COLUMNS = Columns(("x", "y"), ("label",), (3,))
 
 
 def rows(count: int, share: float, seed: int, *, wrong: bool = False) -> tuple[Rows, np.ndarray]:
-    """The rare class lies on a ring, the others within it; `wrong` puts both in one place."""
+    """Draw a rare class on a ring around the others; with `wrong`, both lie in one place."""
     rng = np.random.default_rng(seed)
     is_rare = rng.random(count) < share
     angle = rng.uniform(0, 6.3, count)

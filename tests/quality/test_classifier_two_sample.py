@@ -16,7 +16,7 @@ COLUMNS = Columns(("x", "y"), ("kind",), (3,))
 
 
 def rows(count: int, seed: int, *, slope: float = 1.0) -> Rows:
-    """y follows x by the slope, and the kind follows y."""
+    """Generate rows in which y depends on x by the slope, and the kind on y."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(count)
     y = slope * x + 0.3 * rng.standard_normal(count)

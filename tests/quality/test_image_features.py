@@ -8,7 +8,7 @@ from aepipe.quality.image_features import image_features
 
 
 def bars(count: int, seed: int, *, noise: float = 0.0) -> np.ndarray:
-    """Bright bars at random places, one column or one row of each image."""
+    """Draw images with one bright row or column at a random place."""
     rng = np.random.default_rng(seed)
     images = np.zeros((count, 1, 12, 12))
     for image, at, is_row in zip(images, rng.integers(0, 12, count), rng.random(count) < 0.5, strict=True):

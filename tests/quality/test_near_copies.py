@@ -8,7 +8,7 @@ from aepipe.quality.near_copies import NearCopies, near_copies
 
 
 def purchases(count: int, seed: int) -> Rows:
-    """Rows of a price in cents, an age in years, a time in seconds since 1970 and two categories."""
+    """Generate a price in cents, an age in years, a time in seconds since 1970 and two categories."""
     rng = np.random.default_rng(seed)
     price = np.round(rng.lognormal(4, 1, count), 2)
     price[rng.random(count) < 0.1] = np.nan
@@ -18,7 +18,7 @@ def purchases(count: int, seed: int) -> Rows:
 
 
 def with_copies(train: Rows, fresh: Rows, share: float, *, factor: float) -> Rows:
-    """Replace a share of fresh rows by training rows with their numbers, but for the time, times a factor."""
+    """Replace a share of fresh rows by training rows; their numbers, except the time, are scaled by a factor."""
     count = int(share * len(fresh))
     numbers = np.concatenate([train.numbers[:count] * [factor, factor, 1.0], fresh.numbers[count:]])
     return Rows(numbers, np.concatenate([train.codes[:count], fresh.codes[count:]]))
@@ -73,7 +73,7 @@ def test_shares_equal_a_double_loop() -> None:
 
 
 def share_of(rows: Rows, train: Rows, tolerance: np.ndarray, *, itself: bool) -> float:
-    """Share of rows with a training row within the tolerance, by comparing every pair."""
+    """Return the share of rows with a training row within the tolerance, by comparing every pair."""
     near = [
         any(
             (at != other or not itself)

@@ -79,7 +79,7 @@ def test_a_payload_in_every_field_adds_no_tag_to_the_page(payload: str, plain_ta
 
 @pytest.fixture(scope="module")
 def plain_tags() -> set[tuple[str, tuple[str, ...]]]:
-    """Tags with their attributes on pages whose texts are harmless."""
+    """Return the tags, with their attributes, on pages of harmless texts."""
     return {key for text in ("x", "a longer text, " * 40) for key in tags_of(Page(render(everything(text))))}
 
 

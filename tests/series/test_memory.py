@@ -13,13 +13,13 @@ WINDOW, DAY = 8, 24.0
 
 
 def _wave(steps: int, *, seed: int = 0) -> NDArray[np.float64]:
-    """A daily wave with little noise, (T, 1)."""
+    """Draw a daily wave with little noise, (T, 1)."""
     noise = 0.05 * np.random.default_rng(seed).normal(size=steps)
     return (np.sin(2 * np.pi * np.arange(steps) / DAY) + noise)[:, None]
 
 
 def _model(segments: list[Segment]) -> list[NDArray[np.float64]]:
-    """A model that finds every window equally strange."""
+    """Score every window 1, as a model that finds all equally anomalous."""
     return [np.ones(segment.windows(WINDOW)) for segment in segments]
 
 
@@ -66,7 +66,7 @@ def test_a_training_window_is_compared_with_others_only() -> None:
 
 @pytest.mark.parametrize(("begin", "new"), [(0, 0), (110, 0), (110, 40)])
 def test_a_training_window_is_not_compared_with_itself_where_numbers_count_rows(begin: int, new: int) -> None:
-    """A night of the training, whose rows are numbered from 1, also with later steps behind it."""
+    """The rows of a training night are numbered from 1, with or without later steps after them."""
     values = _wave(240 + new, seed=5).astype(np.float32)  # as the stage gives them
     values[120:124] = 9
     training = [Segment.of(1, values[:240])]

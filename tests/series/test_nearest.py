@@ -14,7 +14,7 @@ SEED = st.integers(0, 10_000)
 
 
 def _segments(seed: int, channels: int) -> list[Segment]:
-    """Two or three segments with gaps between them."""
+    """Draw two or three segments with gaps between them."""
     generator = np.random.default_rng(seed)
     first, segments = int(generator.integers(0, 50)), []
     for length in generator.integers(1, 25, size=generator.integers(2, 4)):
@@ -24,7 +24,7 @@ def _segments(seed: int, channels: int) -> list[Segment]:
 
 
 def _windows(segments: list[Segment], window: int) -> list[tuple[int, NDArray[np.float64]]]:
-    """First step number and values of every window."""
+    """Return the first step number and the values of every window."""
     return [
         (segment.first + at, segment.values[:, at : at + window])
         for segment in segments

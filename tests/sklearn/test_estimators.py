@@ -23,7 +23,7 @@ ROWS, OUTLIERS = 200, 20
 
 
 def shop(rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
-    """Orders whose total follows from price and count; the last tenth have another total."""
+    """Generate orders whose total depends on price and count; a few prices are missing."""
     generator = np.random.default_rng(seed)
     price, count = generator.gamma(4, 2, rows), generator.integers(1, 9, rows)
     frame = pd.DataFrame(

@@ -26,7 +26,7 @@ def outputs(any_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def conditional(store: Store) -> Store:
-    """The store, if its writes can depend on the version that is there."""
+    """Return the store; skip the test if its writes cannot depend on the stored version."""
     if not has_conditional_writes(store.bucket.place):
         pytest.skip("the extra 'stores' is not installed")
     if store.server.ignores_conditions:

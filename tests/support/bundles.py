@@ -35,7 +35,7 @@ ONNX = {"encoder": graph(), "scorer": graph("z = Sub (num, eps)")}
 
 
 def rows() -> pa.Table:
-    """Twenty rows of a number, a category and a key."""
+    """Generate twenty rows of a number, a category and a key."""
     generator = np.random.default_rng(0)
     return pa.table(
         {
@@ -48,20 +48,20 @@ def rows() -> pa.Table:
 
 @cache
 def encoding() -> Encoding:
-    """What training on those rows would learn."""
+    """Fit an encoding to those rows."""
     job = parse_job({"name": "sales", "data": {"path": "sales", "keys": ["id"]}}, source=Path("job.toml"))
     return fit(infer(rows().schema, job, rows()), rows().to_batches())
 
 
 def golden() -> Golden:
-    """The rows with made-up answers, one of them missing."""
+    """Return the rows with made-up outputs, one of them missing."""
     score = np.linspace(0, 1, 20, dtype=np.float32)
     score[3] = np.nan
     return Golden(rows(), {"score": score, "z": np.arange(40, dtype=np.float32).reshape(20, 2)})
 
 
 def manifest(**changes: object) -> BundleManifest:
-    """A manifest as training would fill it in."""
+    """Return a manifest as training would write it."""
     part = PartInfo(
         inputs=(Port("num", "float32", (1,)), Port("eps", "float32", (2,), "normal")),
         outputs=(Port("z", "float32", (2,)),),
@@ -85,12 +85,12 @@ def manifest(**changes: object) -> BundleManifest:
 
 
 def calibration() -> Calibration:
-    """Of twenty scores, which support 5 %."""
+    """Fit a calibration to twenty scores, which support an alpha of 5 %."""
     return Calibration.fit(np.arange(20.0), alpha=0.05)
 
 
 def make_bundle(folder: Path, *, now: datetime = NOON, **changes: object) -> Path:
-    """A bundle below `folder`; changes are fields of its manifest."""
+    """Write a bundle below `folder`; changes are fields of its manifest."""
     return write_bundle(
         folder,
         manifest(**changes),

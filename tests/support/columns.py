@@ -198,19 +198,19 @@ GENERATORS: dict[str, dict[str, st.SearchStrategy[pa.Array]]] = {
 
 
 def comparable(array: pa.Array) -> list[Any]:
-    """The values; times as integers in their unit, which Python's own cannot all hold."""
+    """Return the values; times as integers in their unit, as Python's own types cannot hold all of them."""
     if pa.types.is_temporal(array.type):
         array = array.cast(pa.int32() if array.type.bit_width == 32 else pa.int64())
     return array.to_pylist()
 
 
 def columns_of(kind: str) -> st.SearchStrategy[pa.Array]:
-    """Columns of a kind, of any of its types."""
+    """Return a strategy of columns of a kind, of any of its types."""
     return st.one_of(*GENERATORS[kind].values())
 
 
 def spec_of(kind: str, array: pa.Array) -> dict[str, Any]:
-    """What a job has to say for a column of a kind."""
+    """Return what a job must state about a column of a kind."""
     if kind == "image":
         return {"kind": "image", "shape": [1, 2, 3]}
     if kind == "vector" and not pa.types.is_fixed_size_list(array.type):
@@ -219,5 +219,5 @@ def spec_of(kind: str, array: pa.Array) -> dict[str, Any]:
 
 
 def crossed(kinds: Iterable[str] = tuple(GENERATORS)) -> list[tuple[str, str]]:
-    """Every kind with each of its generators."""
+    """Return every kind with each of its generators."""
     return [(kind, name) for kind in kinds for name in GENERATORS[kind]]

@@ -45,7 +45,7 @@ def train_on_skewed_rows(family: str) -> tuple[float, float, dict[str, float]]:
 
 
 def skewed_rows(rows: int) -> NDArray[np.float32]:
-    """Two exponential variables, turned into six columns, and some noise."""
+    """Draw two exponential variables, rotated into six columns, with noise."""
     generator = np.random.default_rng(0)
     directions = np.linalg.qr(generator.standard_normal((len(SKEWED.columns), 2)))[0]
     skewed = generator.exponential(1.0, (rows, 2)) * (2.0, 1.0) @ directions.T
@@ -53,7 +53,7 @@ def skewed_rows(rows: int) -> NDArray[np.float32]:
 
 
 def _distance(model: Model, row: Row) -> float:
-    """Kolmogorov's distance from N(0, 1), of the latent that is further from it."""
+    """Compute the Kolmogorov distance from N(0, 1), the largest of all latents."""
     with torch.no_grad():
         z = model.posterior(row).mean.numpy()
     return max(float(kstest(latent, "norm").statistic) for latent in z.T)

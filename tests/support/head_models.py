@@ -20,7 +20,7 @@ Rows = dict[str, NDArray[Any]]
 
 
 def table_layout(numbers: NDArray[Any]) -> Layout:
-    """Linear numbers with the statistics of these rows (B, N)."""
+    """Return a layout of linear numbers with the statistics of these rows (B, N)."""
     names = tuple(f"c{index}" for index in range(numbers.shape[1]))
     moments = zip(names, numbers.mean(axis=0), numbers.std(axis=0), strict=True)
     features = [Number(name=name, column=j, mean=m, std=s or 1.0) for j, (name, m, s) in enumerate(moments)]
@@ -28,7 +28,7 @@ def table_layout(numbers: NDArray[Any]) -> Layout:
 
 
 def mixed_layout() -> Layout:
-    """Three numbers, one logarithmic and at times missing, two of one column; two categories of unlike size."""
+    """Return a layout of three numbers, one logarithmic and at times missing, two from one column; two categories."""
     return Layout(
         columns=("amount", "opened", "country", "shop"),
         numbers=(
@@ -44,12 +44,12 @@ def mixed_layout() -> Layout:
 
 
 def image_layout(height: int = 8, width: int = 8, channels: int = 1, top: int = 16) -> Layout:
-    """Images of that shape."""
+    """Return the layout of images of a shape."""
     return Layout(columns=("image",), image=Image(channels=channels, height=height, width=width, top=top))
 
 
 def random_rows(layout: Layout, rows: int, seed: int = 0) -> Rows:
-    """Rows that are valid under the layout and mean nothing."""
+    """Draw random rows that are valid under the layout."""
     generator = np.random.default_rng(seed)
     if layout.given:
         return layouts.random_rows(layout, rows, seed)
@@ -69,7 +69,7 @@ def random_rows(layout: Layout, rows: int, seed: int = 0) -> Rows:
 
 
 def train(layout: Layout, rows: Rows, dev: Rows, *, epochs: int = 30, **options: object) -> Model:
-    """A model of `family` and other keys of [model], trained for a few seconds at most."""
+    """Train a model of `family` and other keys of [model] for a few seconds at most."""
     model = families.build(layout, config.Model.model_validate(options), seed=0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # networks this small wait for each other more than they compute
@@ -82,7 +82,7 @@ def train(layout: Layout, rows: Rows, dev: Rows, *, epochs: int = 30, **options:
 
 @cache
 def cells() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Benign rows to learn from, and other benign rows; 30 numbers each."""
+    """Return benign rows for training, and other benign rows; 30 numbers each."""
     table = datasets.load_breast_cancer()
     benign = table.data[table.target == 1].astype(np.float32)
     order = np.random.default_rng(0).permutation(len(benign))
@@ -90,7 +90,7 @@ def cells() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def evidence(rows: int, *, residuals: int = 6, latents: int = 3, seed: int = 0) -> ScoringInputs:
-    """Evidence as it might be, correlated and of unlike scales."""
+    """Draw scoring inputs that are correlated and differ in scale."""
     generator = np.random.default_rng(seed)
     width = residuals + latents
     mixing = np.eye(width) + np.random.default_rng(1).normal(size=(width, width)) / (2 * np.sqrt(width))

@@ -83,14 +83,14 @@ LAYOUTS = {
 
 
 def _random_sets(text: Text, rows: int, rng: np.random.Generator) -> NDArray[Any]:
-    """Rising codes of zero to `length` items of each row, then END."""
+    """Draw rising codes of zero to `length` items per row, then END."""
     codes = np.sort(rng.permuted(np.tile(np.arange(END + 1, text.size), (rows, 1)), axis=1)[:, : text.length], axis=1)
     codes[np.arange(text.length) >= rng.integers(0, text.length + 1, (rows, 1))] = END
     return codes
 
 
 def with_conditions(layout: Layout) -> Layout:
-    """The same rows beside a weight and a grade that are given."""
+    """Add two conditions to a layout: a weight and a grade."""
     return layout.model_copy(
         update={
             "conditions": ("weight", "grade"),
@@ -101,7 +101,7 @@ def with_conditions(layout: Layout) -> Layout:
 
 
 def layout_for(family: str) -> Layout:
-    """A layout that the family takes: mixed columns if it can, codes, or a small image; conditions if it needs some."""
+    """Return a layout for the family: mixed columns if possible, else codes or a small image; conditions if needed."""
     found = find(family)
     if found.takes_codes:
         return CODES
@@ -113,7 +113,7 @@ def layout_for(family: str) -> Layout:
 
 
 def random_rows(layout: Layout, rows: int, seed: int = 0) -> Arrays:
-    """Encoded rows: numbers around the layout's own means, a tenth missing where they may be; codes of every kind."""
+    """Draw encoded rows: numbers around the layout's means, some missing where allowed; codes of every kind."""
     rng = np.random.default_rng(seed)
     arrays: Arrays = {}
     if layout.numbers:
@@ -146,7 +146,7 @@ def random_rows(layout: Layout, rows: int, seed: int = 0) -> Arrays:
 
 
 def _random_windows(series: Series, rows: int, rng: np.random.Generator) -> Arrays:
-    """Windows of all lengths that training had, NaN beyond their ends and at a tenth of what may be missing."""
+    """Draw windows of all allowed lengths, NaN after their ends and at a tenth of what may be missing."""
     means, stds = ([getattr(number, name) for number in series.numbers] for name in ("mean", "std"))
     steps = np.asarray(means) + np.asarray(stds) * rng.standard_normal((rows, series.steps, series.channels))
     may = np.asarray([number.may_be_missing for number in series.numbers])

@@ -26,7 +26,7 @@ LATENTS = 2
 
 
 def weights(columns: int) -> np.ndarray:
-    """W (columns, 2)."""
+    """Return the weights W (columns, 2)."""
     return np.stack([np.arange(1, columns + 1), np.ones(columns)], axis=1).astype(np.float32) / columns
 
 
@@ -59,7 +59,7 @@ class Graph:
 
 
 def scorer(layout: Layout, reasons: int) -> tuple[bytes, PartInfo]:
-    """Row ports -> z, score, reason, reason_z."""
+    """Build the scorer: row ports -> z, score, reason, reason_z."""
     graph, width = Graph(), len(layout.numbers) if layout.image is None else layout.features
     if layout.image is not None:
         pixels = graph.add("Cast", ["image"], to=TensorProto.FLOAT)
@@ -85,7 +85,7 @@ def scorer(layout: Layout, reasons: int) -> tuple[bytes, PartInfo]:
 
 
 def prior() -> tuple[bytes, PartInfo]:
-    """eps, u -> z = eps + u."""
+    """Build a prior: eps, u -> z = eps + u."""
     graph = Graph()
     graph.add("Add", ["eps", "u"], "z")
     inputs = (Port("eps", "float32", (LATENTS,), "normal"), Port("u", "float32", (1,), "uniform"))
@@ -94,7 +94,7 @@ def prior() -> tuple[bytes, PartInfo]:
 
 
 def prior_normal() -> tuple[bytes, PartInfo]:
-    """eps -> z = eps."""
+    """Build a normal prior: eps -> z = eps."""
     graph = Graph()
     graph.add("Identity", ["eps"], "z")
     inputs = (Port("eps", "float32", (LATENTS,), "normal"),)
@@ -103,7 +103,7 @@ def prior_normal() -> tuple[bytes, PartInfo]:
 
 
 def sampler(layout: Layout) -> tuple[bytes, PartInfo]:
-    """z, eps, u -> num = z W' + eps, and every category's first value or the one after it."""
+    """Build the sampler: z, eps, u -> num = z W' + eps, and the first or second value of every category."""
     graph, numbers, categories = Graph(), len(layout.numbers), len(layout.categories)
     decoded = graph.add("MatMul", ["z", graph.constant(weights(numbers).T)])
     graph.add("Add", [decoded, "eps"], "num")
@@ -126,7 +126,7 @@ def make_bundle(
     shift: float = 0.0,
     per_entity: bool = False,
 ) -> Bundle:
-    """A bundle trained, so to speak, on a table. `shift` is added to the golden scores, which then are wrong."""
+    """Write a bundle as if trained on a table. `shift` is added to the golden scores, which are wrong then."""
     job = parse_job(
         {"name": "linear", "data": {"path": ".", **(data or {})}, "columns": columns or {}}, source=folder / "job.toml"
     )
@@ -161,19 +161,19 @@ def make_bundle(
 
 
 def answers(encoding: Encoding, onnx: bytes, table: pa.Table) -> dict[str, np.ndarray]:
-    """All answers of the scorer, in one call."""
+    """Run the scorer on a table; return all its outputs."""
     (batch,) = table.combine_chunks().to_batches()
     return Session(onnx, device="cpu").run(encoding.encode(batch).arrays)
 
 
 def numbers(rows: int, columns: int = 3, *, seed: int = 0, first_id: int = 0) -> pa.Table:
-    """Keys `id` and standard normal float32 columns `a`, `b`, ..."""
+    """Generate keys `id` and standard normal float32 columns `a`, `b`, ..."""
     generator = np.random.default_rng(seed)
     values = {chr(97 + at): generator.standard_normal(rows, dtype=np.float32) for at in range(columns)}
     return pa.table({"id": np.arange(first_id, first_id + rows), **values})
 
 
 def pictures(rows: int, *, side: int = 2) -> pa.Table:
-    """Scans of side x side random bytes in a column `scan`."""
+    """Generate images of side x side random bytes in a column `scan`."""
     pixels = np.random.default_rng(0).integers(0, 256, (rows, side * side), dtype=np.uint8)
     return pa.table({"scan": pa.array([row.tobytes() for row in pixels], pa.binary(side * side))})

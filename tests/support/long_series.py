@@ -35,7 +35,7 @@ MINUTE = 60_000_000
 def long_table(
     values: Mapping[str, NDArray[Any]], *, step: int = MINUTE, start: int = START, channels: Sequence[str] = ("x",)
 ) -> pa.Table:
-    """Rows of entities with values (T,) or (T, F) each, one step apart."""
+    """Build a long table of entities with values (T,) or (T, F) each, one step apart."""
     tables = []
     for entity, of_entity in values.items():
         columns = np.asarray(of_entity, np.float64).reshape(len(of_entity), -1)
@@ -46,7 +46,7 @@ def long_table(
 
 
 def series_bundle(folder: Path, table: pa.Table, *, window: int, reads: int | None = None, **stage: Any) -> Bundle:
-    """A bundle whose score is the sum of |x|, without scaling, for tables like `long_table`.
+    """Write a bundle for tables like `long_table`, whose score is the sum of |x|, without scaling.
 
     reads: steps that the network reads at once; default: the window.
     """
@@ -76,7 +76,7 @@ def series_bundle(folder: Path, table: pa.Table, *, window: int, reads: int | No
 
 
 def calibrated(bundle: Bundle, scores: NDArray[Any], alpha: float = 0.05) -> Bundle:
-    """The bundle with a calibration on these point scores."""
+    """Return the bundle with a calibration on these point scores."""
     return replace(bundle, calibration=Calibration.fit(scores, alpha=alpha))
 
 
@@ -99,7 +99,7 @@ def score_all(bundle: Bundle, partitions: Sequence[Partition], out: Path, **opti
 
 
 def read_all(partitions: Sequence[Partition], out: Path, output: str = "scores") -> pa.Table:
-    """The rows of an output of all partitions."""
+    """Read the rows of an output of all partitions."""
     return pa.concat_tables(
         [pq.ParquetFile(out / output / each.name / "part-0.parquet").read() for each in partitions],
         promote_options="permissive",
@@ -107,7 +107,7 @@ def read_all(partitions: Sequence[Partition], out: Path, output: str = "scores")
 
 
 def expected_scores(values: NDArray[Any], window: int) -> NDArray[np.float64]:
-    """Point scores of a series without gaps, values (T,) or (T, F): the mean over the windows that contain a point."""
+    """Compute the scores of the points of a series (T,) or (T, F): the mean over all windows that contain the point."""
     size = np.abs(np.asarray(values, np.float32).reshape(len(values), -1)).sum(axis=1).astype(np.float64)
     windows = [size[begin : begin + window].sum() for begin in range(len(size) - window + 1)]
     return np.array(

@@ -30,7 +30,7 @@ anomaly = "fault"
 
 
 def day_of(day: int, *, machines: int, faulty: str | None = None) -> pa.Table:
-    """Rows of a day in any order: a row per machine every 15 minutes, with a period of six hours."""
+    """Generate a day in any order: a row per machine every 15 minutes, with a period of six hours."""
     rng, step = np.random.default_rng(day), day * STEPS + np.arange(STEPS)
     at = np.datetime64("2026-01-01", "us") + step * np.timedelta64(900_000_000, "us")
     tables = []
@@ -48,12 +48,12 @@ def day_of(day: int, *, machines: int, faulty: str | None = None) -> pa.Table:
 
 
 def night(day: int) -> str:
-    """Name of the partition of a day."""
+    """Return the name of the partition of a day."""
     return f"dt={np.datetime64('2026-01-01') + day}"
 
 
 def write_machines(folder: Path, *, days: int, machines: int = 3, fault_on: int, learned: int) -> Path:
-    """Write the days and the job, which learns from the first `learned` days; machine m1 is at fault on one day."""
+    """Write the days and the job, which learns from the first `learned` days; machine m1 has a fault on one day."""
     for day in range(days):
         path = folder / "rows" / night(day) / "part-0.parquet"
         path.parent.mkdir(parents=True)

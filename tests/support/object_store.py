@@ -116,12 +116,12 @@ class Store:
     bucket: StorePath
 
     def fail(self, request: str, **options: Any) -> None:
-        """Answer matching requests with an error, or late."""
+        """Answer matching requests with an error or a delay."""
         self.server.faults.append(Fault(request, **options))
 
     @property
     def keys(self) -> list[str]:
-        """Keys of all objects of the bucket."""
+        """Return the keys of all objects of the bucket."""
         return [path.relative_to(self.bucket).as_posix() for path in self.bucket.rglob("*")]
 
     def put(self, key: str, data: bytes) -> StorePath:
@@ -377,7 +377,7 @@ def _serving(application: FaultyServer, port: int = 0) -> Iterator[tuple[FaultyS
             return True
 
         def log(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = make_server("127.0.0.1", port, application, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

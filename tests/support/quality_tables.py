@@ -5,12 +5,12 @@ import pyarrow as pa
 
 
 def real() -> pa.Table:
-    """Four hundred rows."""
+    """Generate four hundred rows."""
     return _people(400, seed=0, slope=2.0, towns=(0.5, 0.3, 0.2))
 
 
 def synthetic() -> pa.Table:
-    """Three hundred and fifty rows of a weaker relation and other shares."""
+    """Generate 350 rows with a weaker relation and other shares."""
     return _people(350, seed=1, slope=1.0, towns=(0.4, 0.5, 0.1))
 
 

@@ -30,7 +30,7 @@ family = "{family}"
 
 
 def profile(site: str, steps: np.ndarray) -> np.ndarray:
-    """Mean of `load` at steps since the first Monday: office hours on weekdays, or waves that are flat on Sundays."""
+    """Return the mean of `load` by step since the first Monday: office hours on weekdays, or waves, flat on Sundays."""
     hour, day = steps % PER_DAY / 2, steps // PER_DAY % 7
     if site == "office":
         return 50 + np.where((hour >= 8) & (hour < 18) & (day < 5), 20.0, 0.0)
@@ -38,7 +38,7 @@ def profile(site: str, steps: np.ndarray) -> np.ndarray:
 
 
 def deviations(steps: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise of a site with the standard deviation 1."""
+    """Draw the noise of a site, with standard deviation 1."""
     innovations, found = rng.normal(0, np.sqrt(1 - MEMORY**2), steps), np.zeros(steps)
     found[0] = rng.normal()
     for step in range(1, steps):
@@ -47,7 +47,7 @@ def deviations(steps: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def site_rows(site: str, days: int, seed: int = 0) -> pa.Table:
-    """Rows of a site from the first Monday, with a column that is no channel."""
+    """Generate rows of a site from the first Monday, with a column that is not a channel."""
     rng, steps = np.random.default_rng([seed, SITES.index(site)]), np.arange(days * PER_DAY)
     noise, other = deviations(len(steps), rng), deviations(len(steps), rng)
     load = profile(site, steps) + SPREAD[site] * noise

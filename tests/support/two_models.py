@@ -17,7 +17,7 @@ DAYS = ("dt=2026-03-01", "dt=2026-03-02", "dt=2026-03-03")
 
 
 def write_job(folder: Path, extra: str = "") -> Path:
-    """The job, three partitions of 200 rows with labels, and a champion."""
+    """Write the job, three partitions of 200 rows with labels, and a champion."""
     for day, name in enumerate(DAYS):
         write_partition(folder, name, seed=day + 10)
     job = folder / "job.toml"
@@ -30,7 +30,7 @@ def write_job(folder: Path, extra: str = "") -> Path:
 
 
 def write_partition(folder: Path, name: str, *, seed: int, rows: int = 200, shift: float = 0.0) -> Path:
-    """Normal rows, the first ten of which are anomalies that lie further out; `shift` is added to column `a`."""
+    """Write normal rows, with anomalies further out in the first ten; `shift` is added to column `a`."""
     table = numbers(rows, seed=seed, first_id=seed * 1_000)
     outlying = np.arange(rows) < 10
     for at, column in enumerate("abc", 1):
@@ -44,7 +44,7 @@ def write_partition(folder: Path, name: str, *, seed: int, rows: int = 200, shif
 
 
 def add_version(folder: Path, alias: str, *, seed: int, alpha: float = 0.05) -> str:
-    """Another version, trained, so to speak, on other rows."""
+    """Write another version, as if trained on other rows, and set its alias."""
     table = numbers(400, seed=seed)
     bundle = make_bundle(folder, table, data={"keys": ["id"]}, alpha=alpha)
     Registry(folder / "exported" / "linear").set_alias(alias, bundle.path.name, who="ada", why="a test")

@@ -57,7 +57,7 @@ class Workshop:
         return pq.ParquetFile(self.out / output / NAME / "part-0.parquet").read()
 
     def snapshot(self) -> dict[str, tuple[int, int, bytes]]:
-        """Every file of the outputs but locks, with its inode, time and bytes."""
+        """Return every output file except locks, with its inode, time and bytes."""
         files = [path for path in self.out.rglob("*") if path.is_file() and path.suffix != ".lock"]
         return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
@@ -67,7 +67,7 @@ def matrix(table: pa.Table) -> np.ndarray:
 
 
 def spoiled(values: Mapping[int, float], *, rows: int = 100) -> pa.Table:
-    """Rows whose `b` is replaced at these places."""
+    """Generate rows whose `b` is replaced at these places."""
     table = numbers(rows, seed=3)
     b = table["b"].to_numpy().copy()
     b[list(values)] = list(values.values())

@@ -14,7 +14,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="jemalloc is in Arrow
 
 
 def pool(code: str, chosen: str | None = None) -> str:
-    """What a process says that has this choice in its environment."""
+    """Run code in a process with this choice in its environment; return what it prints."""
     environment = {name: value for name, value in os.environ.items() if name not in {VARIABLE, "JE_ARROW_MALLOC_CONF"}}
     if chosen is not None:
         environment[VARIABLE] = chosen

@@ -35,7 +35,7 @@ print(json.dumps(found))
 
 
 def small_table() -> pa.Table:
-    """Table whose footer has size statistics that Arrow ends the process for if they are changed."""
+    """Return a table with size statistics in its footer; a change of them can make Arrow end the process."""
     return pa.table({"id": [f"k{row}" for row in range(20)], "x": pa.array([1.0, None] * 10), "l": [[1], None] * 10})
 
 

@@ -54,7 +54,7 @@ def test_only_resize_changes_a_shape() -> None:
 
 
 def bomb(side: int) -> bytes:
-    """The header of a PNG that claims to be side x side."""
+    """Return a PNG that claims to be side x side pixels large."""
     header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     data = b"IDAT" + zlib.compress(bytes(10))

@@ -28,7 +28,7 @@ def rows_of(path: Path) -> list[int]:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often pyarrow opened each path."""
+    """Count how often pyarrow opens each path."""
     counts: Counter[str] = Counter()
     original = pq.ParquetFile.__init__
 

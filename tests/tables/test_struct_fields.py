@@ -24,7 +24,7 @@ KIND = pa.struct([("city", pa.string()), ("geo", pa.struct([("lat", pa.int64())]
 
 
 def expected(places: list[dict[str, object] | None]) -> dict[str, list[object]]:
-    """The fields by plain Python."""
+    """Extract the fields in plain Python."""
     geo = [None if place is None else place["geo"] for place in places]
     return {
         "place.city": [None if place is None else place["city"] for place in places],

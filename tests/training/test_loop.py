@@ -41,7 +41,7 @@ SHORT = Train(epochs=6, patience=6, learning_rate=0.003)
 
 
 def correlated(rows: int, seed: int = 0) -> Arrays:
-    """Numbers of which five columns hold two."""
+    """Draw numbers whose five columns have two degrees of freedom."""
     rng = np.random.default_rng(seed)
     arrays = random_rows(NUMBERS, rows, seed)
     arrays["num"][:, 1:3] = arrays["num"][:, :1] * (2, -1) + 0.1 * rng.standard_normal((rows, 2))
@@ -259,7 +259,7 @@ def test_rows_with_the_worst_reconstruction_are_trimmed_after_some_epochs(monkey
 
 @pytest.mark.slow
 def test_strange_rows_among_those_learned_from_are_found_once_they_are_left_out() -> None:
-    """A fifth of the rows, in which a column says nothing of the others: one latent learns them too, where it may."""
+    """In a fifth of the rows a column is independent of the others: one latent learns them unless they are left out."""
     names = tuple("abcd")
     layout = Layout(columns=names, numbers=tuple(Number(name=name, column=j) for j, name in enumerate(names)))
     generator = np.random.default_rng(0)

@@ -54,7 +54,7 @@ def test_networks_without_a_known_output_layer_are_not() -> None:
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 8)])
 @pytest.mark.parametrize("shortcut", [True, False])
 def test_the_output_layer_is_the_one_that_the_output_is_linear_in(hidden: tuple[int, ...], shortcut: bool) -> None:
-    """Twice its parameters are twice the output, whatever the other layers are."""
+    """Doubling its parameters doubles the output, whatever the other layers are."""
     model = build(MIXED, Section(family="ae", trunk="mlp", hidden=hidden, shortcut=shortcut), 0)
     (objective,) = model.objectives()
     z, given = torch.randn(5, len(model.latent.names)), torch.zeros(5, 0)
@@ -135,7 +135,7 @@ def test_a_training_by_the_schedule_resumes_bit_for_bit(tmp_path: Path, family: 
 
 
 def skewed(rows: int, seed: int) -> Arrays:
-    """A category of Zipf frequencies, and two numbers that mostly depend on it."""
+    """Draw a category of Zipf frequencies, and two numbers that mostly depend on it."""
     rng = np.random.default_rng(seed)
     code = np.minimum(rng.zipf(1.5, rows), 60).astype(np.int32)
     offsets = np.random.default_rng(9).standard_normal((61, 2))

@@ -18,7 +18,7 @@ WINDOW, STEPS = 5, 240
 
 
 def _values(seed: int) -> NDArray[np.float32]:
-    """A wave with noise, and a level that shifts half way."""
+    """Draw a noisy wave whose level shifts half way."""
     noise = np.random.default_rng(seed).normal(size=STEPS)
     return (np.sin(np.arange(STEPS) / 3) + 0.1 * noise + 3 * (np.arange(STEPS) > 150)).astype(np.float32)
 
@@ -30,7 +30,7 @@ def table() -> pa.Table:
 
 @pytest.fixture
 def bundle(tmp_path: Path, table: pa.Table) -> Bundle:
-    """A bundle that knows the first 60 steps of `a`, in which the model scores 1 per window."""
+    """Return a bundle that knows the first 60 steps of `a` and scores 1 per window."""
     known = [Segment.of(START // MINUTE, _values(1)[:60, None])]
     memory = SeriesMemory.fit({"a": known}, {"a": [np.ones(56)]}, window=WINDOW, day=None)
     return replace(series_bundle(tmp_path, table, window=WINDOW), memory=memory)

@@ -18,7 +18,7 @@ from tests.support.machines import night, write_machines
 
 @pytest.fixture(scope="module", params=["auto", "row"])
 def scored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """The setting `step`, and a job that learned from five nights and scored seven."""
+    """Return the setting `step`, and a job that learned from five nights and scored seven."""
     path = write_machines(tmp_path_factory.mktemp("machines"), days=7, machines=2, fault_on=-1, learned=5)
     path.write_text(path.read_text().replace("[series]", f'[series]\nstep = "{request.param}"'))
     train(path)
@@ -40,7 +40,7 @@ def test_thresholds_continue_from_training_nights_unless_steps_follow_the_order(
 
 @pytest.mark.slow
 def test_nights_of_the_training_score_like_later_ones(scored: tuple[str, Path]) -> None:
-    """Whatever numbers their steps have, their windows are not compared with themselves."""
+    """Windows are not compared with themselves, however their steps are numbered."""
     _, path = scored
     scores = read_job(path).out_path / "scores"
 

@@ -28,7 +28,7 @@ def rows_of(array: pa.Array, rows: list[int]) -> pa.Array:
 
 
 def repeated(data: st.DataObject, array: pa.Array) -> pa.Array:
-    """Rows of a column, some of them often enough for an atom."""
+    """Draw rows of a column, some repeated often enough to become atoms."""
     more = data.draw(st.lists(st.integers(0, len(array) - 1), max_size=40))
     return rows_of(array, [*range(len(array)), *[0] * 6, *more])
 
@@ -142,7 +142,7 @@ def test_values_of_other_rows_change_what_codes_decode_to_and_no_code(
 
 
 def brute_force(bins: Any, value: float) -> int:
-    """The code of a value by its definition."""
+    """Compute the code of a value by its definition."""
     if value in bins.atoms:
         return FIRST_VALUE + list(bins.atoms).index(value)
     below = [place for place, low in enumerate(bins.lows) if low <= value]
@@ -261,7 +261,7 @@ def test_a_missing_number_is_a_code_where_training_had_one_and_a_reason_where_it
 
 
 def office_hours() -> pa.Array:
-    """Moments of weekdays from 9 to 17 h, to the minute, over two years."""
+    """Draw times on weekdays from 9 to 17 h, to the minute, over two years."""
     rng = np.random.default_rng(2)
     days = rng.integers(19_000, 19_730, 20_000)
     days = days[(days + 3) % 7 < 5]

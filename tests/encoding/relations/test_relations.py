@@ -36,7 +36,7 @@ def found(table: pa.Table) -> tuple[FoundRelations, RelatedRows]:
 
 
 def shuffled(table: pa.Table, seed: int = 1) -> pa.RecordBatch:
-    """Each column in an order of its own: no relation is left."""
+    """Shuffle each column by itself, which breaks all relations."""
     generator = np.random.default_rng(seed)
     columns = [
         column.take(pa.array(generator.permutation(table.num_rows))).combine_chunks() for column in table.columns

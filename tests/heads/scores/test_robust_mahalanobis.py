@@ -14,7 +14,7 @@ from tests.support.head_models import evidence
 
 
 def _polluted(rows: int, share: float) -> tuple[ScoringInputs, np.ndarray]:
-    """Evidence of which a share is a tight clump of strange rows, and which ones they are."""
+    """Return scoring inputs with a share of outliers in a tight cluster, and a mask of the outliers."""
     clean = evidence(rows)
     strange = np.arange(rows) < share * rows
     residual, z = clean.residual.clone(), clean.z.clone()
@@ -75,9 +75,9 @@ def test_the_median_of_chi_squared_is_that_of_scipy(degrees: int) -> None:
 
 
 def _crossed(rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Correlated points of which three tenths lie across the correlation, close to the origin, and which ones they are.
+    """Return correlated points, three tenths of them outliers across the correlation, and a mask of the outliers.
 
-    The rows closest to the origin are mostly strange, so that concentration steps from there do not leave them out.
+    Most of the rows closest to the origin are outliers, so that concentration steps from there do not leave them out.
     """
     generator = np.random.default_rng(0)
     strange = np.arange(rows) < 0.3 * rows

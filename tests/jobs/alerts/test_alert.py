@@ -203,7 +203,7 @@ def test_nothing_flagged_or_no_excess_is_silent(tmp_path: Path) -> None:
 
 
 def write_quiet(folder: Path, name: str) -> None:
-    """Rows as in training, without the outlying ones."""
+    """Write a partition of rows as in training, without outliers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

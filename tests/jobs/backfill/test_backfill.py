@@ -21,7 +21,7 @@ from tests.support.two_models import DAYS, add_version, write_job, write_partiti
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
-    """The first version was champion until the evening of 2 March, the second one since then."""
+    """Write a job whose first version was champion until the evening of 2 March, and the second since then."""
     job = write_job(tmp_path)
     add_version(tmp_path, "champion", seed=5)
     log = tmp_path / "exported" / "linear" / "aliases.jsonl"

@@ -42,7 +42,7 @@ def test_yaml_reads_back_as_the_document(document: dict[str, Any]) -> None:
 
 
 def _nests_lists(value: object, *, inside: bool = False) -> bool:
-    """A list in a list: contracts have none."""
+    """Return whether a list contains a list; valid contracts have none."""
     if isinstance(value, list):
         return inside or any(_nests_lists(each, inside=True) for each in value)
     return isinstance(value, dict) and any(_nests_lists(each) for each in value.values())

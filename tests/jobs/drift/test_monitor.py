@@ -40,7 +40,7 @@ QUIET = [f"dt=2026-03-{day:02d}" for day in range(1, 4)]
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
-    """Three quiet partitions of 4,000 rows, and a champion with a reference of 20,000 rows."""
+    """Write three partitions of 4,000 rows without drift, and a champion with a reference of 20,000 rows."""
     job = write_job(tmp_path, "[drift]\nmin_rows = 100\n")
     shutil.rmtree(tmp_path / "rows")
     for day, name in enumerate(QUIET):

@@ -25,7 +25,7 @@ DAY_US = 86_400_000_000
 
 @pytest.fixture
 def drifting(machines: Path) -> Path:
-    """The series job with three more nights, on which the load of both machines is 1.5 higher."""
+    """Add three nights to the series job on which the load of both machines is 1.5 higher."""
     machines.write_text(machines.read_text() + "[drift]\nmin_rows = 100\n")
     for day in (7, 8, 9):
         table = day_of(day, machines=2)
@@ -60,7 +60,7 @@ def test_a_channel_that_moves_is_named_and_quiet_nights_raise_no_alarm(drifting:
 
 
 def _scaled(job: Path, day: int) -> dict[str, np.ndarray]:
-    """Channels of a day in standard deviations of the training part of each machine, 70 % of five days."""
+    """Return the channels of a day, standardised by the training part of each machine, 70 % of five days."""
     learned = pa.concat_tables([day_of(each, machines=2) for each in range(5)]).sort_by("at").slice(0, 672)
     table = day_of(day, machines=2)
     shift = 1.5 if day >= 7 else 0.0

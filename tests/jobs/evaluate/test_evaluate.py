@@ -41,7 +41,7 @@ def written(job: Path) -> pa.Table:
 
 
 def relabelled(job: Path, change: Callable[[np.ndarray], Any], column: str = "broken") -> None:
-    """A new column in every scored night, made of its diagnoses."""
+    """Add a column to every night, computed from its diagnoses."""
     for name in NIGHTS:
         table = read(source(job, name))
         malignant = np.asarray(table["diagnosis"].to_pylist()) == "malignant"

@@ -29,7 +29,7 @@ to = "2026-01-01"
 
 @pytest.fixture
 def orders(tmp_path: Path) -> Path:
-    """Two scored nights; `copy` says what the label says, `amount` is a number in German notation."""
+    """Train and score two nights: `copy` repeats the label, `amount` is a number in German notation."""
     rng = np.random.default_rng(0)
     for day in (1, 2):
         amounts, y = rng.lognormal(7, 1, 400), rng.integers(0, 2, 400)

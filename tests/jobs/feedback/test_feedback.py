@@ -43,7 +43,7 @@ def top_key(job: Path) -> str:
 
 
 def labelled(job: Path) -> tuple[LabelledScores, str]:
-    """The labelled rows that `evaluate` measures, and what labels them."""
+    """Return the labelled rows that `evaluate` measures, and the rule that labels them."""
     read = read_job(job)
     scored = ScoredPartitions(read, open_model(read, "champion"))
     files = [job.parent / "rows" / day / "part-0.parquet" for day in DAYS]

@@ -72,7 +72,7 @@ def scored_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shop(scored_shop: Path, tmp_path: Path) -> Path:
-    """A copy of the scored job: its path."""
+    """Copy the scored job; return its path."""
     return Path(shutil.copytree(scored_shop, tmp_path / "shop")) / "job.toml"
 
 

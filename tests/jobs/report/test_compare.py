@@ -27,7 +27,7 @@ FIRST, SECOND = DAYS[:2]
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
-    """Three scored nights; the second has the keys of the first and 2.5 more in column `a`."""
+    """Score three nights; the second has the keys of the first, and 2.5 more in column `a`."""
     job = write_job(tmp_path)
     write_partition(tmp_path, SECOND, seed=10, shift=2.5)
     add_reference(tmp_path)
@@ -37,7 +37,7 @@ def job(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[ComparePage]:
-    """Pages that were rendered."""
+    """Return the list of pages that are rendered from here on."""
     pages: list[ComparePage] = []
     real = compare.render_comparison
     monkeypatch.setattr(compare, "render_comparison", lambda page: (pages.append(page), real(page))[1])

@@ -38,7 +38,7 @@ HEAVY = ("jinja2", "matplotlib", "onnxruntime", "pandas", "scipy", "sklearn", "t
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
-    """A scored job with a drift reference, without labels and samples."""
+    """Score a job with a drift reference, without labels and samples."""
     job = write_job(tmp_path, "[samples]\nrows = 0\n")
     edit(job, '[evaluate]\nanomaly = "bad = 1"\n', "")
     add_reference(tmp_path)
@@ -235,7 +235,7 @@ def test_a_series_follows_all_partitions_that_its_windows_reach_into(machines: P
 
 @pytest.fixture
 def paged(scored_cells: Path) -> Path:
-    """A scored job without labels and samples, whose page takes a second."""
+    """Return a scored job without labels and samples, whose page takes a second."""
     edit(scored_cells, "[evaluate]\nanomaly = \"diagnosis = 'malignant'\"\n", "")
     edit(scored_cells, "rows = 500", "rows = 0")
     return scored_cells

@@ -44,7 +44,7 @@ IMAGE_JOB = TABLE_JOB.replace('kind = "condition"', 'kind = "condition"\nscan = 
 
 
 def goods(rows: int, seed: int) -> pa.Table:
-    """Sizes and weights that follow a kind, and a colour that does not."""
+    """Generate sizes and weights that depend on a kind, and an independent colour."""
     rng = np.random.default_rng(seed)
     kinds = rng.choice(list(CENTERS), rows)
     centers = np.array([CENTERS[kind] for kind in kinds])
@@ -60,7 +60,7 @@ def goods(rows: int, seed: int) -> pa.Table:
 
 
 def scans(rows: int, seed: int) -> pa.Table:
-    """Pictures whose lower or upper half is bright, as their kind says."""
+    """Generate images whose kind determines which half is bright."""
     rng = np.random.default_rng(seed)
     kinds = rng.choice(["low", "high"], rows)
     pixels = rng.integers(0, 60, (rows, 8, 8), dtype=np.uint8)
@@ -71,7 +71,7 @@ def scans(rows: int, seed: int) -> pa.Table:
 
 
 def trained(shared: Path, name: str, text: str) -> Path:
-    """The job of a model trained once a test run; its partitions are scored."""
+    """Train a model once per test run; return the path of its job."""
     folder = shared / name
     with lock(shared / f"{name}.lock", wait_s=300):
         if not (folder / "done").exists():

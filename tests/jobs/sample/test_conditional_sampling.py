@@ -42,7 +42,7 @@ check = false
 
 
 def sales(rows: int) -> pa.Table:
-    """Amounts that follow a shop, of which a tenth is abroad; a tenth has no amount."""
+    """Generate amounts that depend on a shop, a tenth of them abroad; a tenth of the amounts is missing."""
     rng = np.random.default_rng(0)
     shop = rng.choice(["north", "south", "abroad"], rows, p=[0.6, 0.3, 0.1])
     amount = np.round(np.where(shop == "abroad", 500, 50) + 5 * rng.standard_normal(rows), 2)
@@ -71,7 +71,7 @@ def till(shared_folder: Path) -> Path:
 
 @pytest.fixture
 def job(till: Path, tmp_path: Path) -> Path:
-    """The job, on a copy that may be written to."""
+    """Copy the trained job, so that a test may write; return the path of the copy."""
     shutil.copytree(till.parent, tmp_path / "till")
     return tmp_path / "till" / "job.toml"
 
@@ -201,7 +201,7 @@ def test_same_model_scores_and_explains_rows(job: Path) -> None:
 
 
 def gappy(rows: int) -> pa.Table:
-    """Sales of which some cells are missing, with a shop that training never saw and a column that it did not have."""
+    """Generate sales with missing cells, a shop that training never saw, and a new column."""
     table, rng = sales(rows), np.random.default_rng(1)
     shops = table["shop"].cast(pa.string()).to_pylist()
     shops = [None if rng.random() < 0.2 else shop for shop in shops]

@@ -31,7 +31,7 @@ check = false
 
 
 def points(rows: int) -> pa.Table:
-    """Points of three clusters, named; the third number is the sum of the others."""
+    """Generate points of three named clusters; the third number is the sum of the others."""
     rng = np.random.default_rng(0)
     cluster = rng.integers(0, 3, rows)
     x, y = (np.array([[0, 0], [5, 5], [9, 1]])[cluster] + 0.3 * rng.standard_normal((rows, 2))).T
@@ -53,7 +53,7 @@ def with_gaps(table: pa.Table, share: float) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A job trained on rows without a gap; the second partition has gaps."""
+    """Train a job on rows without gaps and on a partition with gaps."""
     folder = tmp_path_factory.mktemp("gaps")
     for day, table in (("01", points(1_500)), ("02", with_gaps(points(500), 0.2))):
         (folder / "rows" / f"dt=2026-01-{day}").mkdir(parents=True)

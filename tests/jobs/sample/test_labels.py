@@ -38,7 +38,7 @@ device = "cpu"
 
 
 def payments(rows: int) -> pa.Table:
-    """Payments of which a tenth are frauds, large and abroad."""
+    """Generate payments, a tenth of them frauds, which are larger and mostly abroad."""
     generator = np.random.default_rng(0)
     fraud = generator.random(rows) < 0.1
     return pa.table(

@@ -27,7 +27,7 @@ device = "cpu"
 
 
 def orders(rows: int) -> pa.Table:
-    """Orders whose total is a sum, whose region follows from the city, and whose refund is empty with its reason."""
+    """Generate orders: the total is a sum, the city determines the region, refund and reason are null together."""
     generator = np.random.default_rng(0)
     net = np.round(generator.lognormal(4, 1, rows), 2)
     vat = np.round(net * generator.choice([0.07, 0.19], rows), 2)

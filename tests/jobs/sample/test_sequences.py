@@ -34,7 +34,7 @@ quality = { check = false }
 
 
 def trips(entities: int, seed: int) -> pa.Table:
-    """Trips of customers: each starts where the last one ended, the plan never changes, the balance changes slowly."""
+    """Generate trips of customers: each starts where the last ended, with a constant plan and a slow balance."""
     rng = np.random.default_rng(seed)
     rows = []
     for customer in range(entities):
@@ -54,7 +54,7 @@ def trips(entities: int, seed: int) -> pa.Table:
 
 
 def pairs(table: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Each row and the next one of its entity, in the order of the table."""
+    """Return each row and the next one of its entity, in the order of the table."""
     names = table["customer"].to_pylist()
     before = [at for at in range(len(names) - 1) if names[at] == names[at + 1]]
     return table.take(before), table.take([at + 1 for at in before])

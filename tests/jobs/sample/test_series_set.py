@@ -30,7 +30,7 @@ BRIEFLY = "\n[train]\nepochs = 2"
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default job, trained on eight weeks."""
+    """Train the default job on eight weeks."""
     path = write_sites(tmp_path_factory.mktemp("sites"))
     train(path)
     return path
@@ -38,7 +38,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def year(job: Path) -> dict[str, pa.Table]:
-    """A drawn year of each site."""
+    """Draw a year of each site."""
     return _by_site(sample_series(job, start=START, length=f"{YEAR}d", seed=1, name="year"))
 
 
@@ -105,7 +105,7 @@ def test_channels_of_a_site_keep_their_correlation(year: dict[str, pa.Table], si
 @SLOW
 @pytest.mark.parametrize("site", SITES)
 def test_windows_join_without_a_jump(year: dict[str, pa.Table], site: str) -> None:
-    """A step from one window to the next is as large as any other."""
+    """A step from one window to the next is as large as any other step."""
     noise = _load(year[site]) - profile(site, np.arange(YEAR * PER_DAY))
     changes = np.abs(np.diff(noise))
     hop, _ = hop_of(WINDOW)
@@ -283,7 +283,7 @@ def test_other_families_draw_the_profile_too(tmp_path: Path, family: str, option
 
 
 def _write_returns(folder: Path, *, stocks: int = 6, days: int = 2_100) -> Path:
-    """Daily returns on weekdays: heavy tails and clusters of volatility (GARCH with Student shocks), in percent."""
+    """Write daily returns on weekdays in percent: GARCH with Student shocks, for heavy tails and volatile periods."""
     tables, steps = [], np.arange(days)
     for stock in range(stocks):
         rng, returns, power = np.random.default_rng(stock), np.zeros(days), 1.0

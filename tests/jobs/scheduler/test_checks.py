@@ -21,7 +21,7 @@ def findings(**environment: str) -> dict[str, Finding]:
 
 @pytest.fixture
 def answers() -> Iterator[tuple[str, dict[str, Any]]]:
-    """The address of a server, and what it answers by path."""
+    """Yield the address of a web server, and its answers by path."""
     found: dict[str, Any] = {"/api/health": True}
 
     class Handler(BaseHTTPRequestHandler):

@@ -47,7 +47,7 @@ ROWS = 800
 
 
 def night(seed: int) -> pa.Table:
-    """Four kinds of rows, each around a place of its own; a few have no label, and a few no number."""
+    """Generate rows of four kinds, each around its own centre; a few labels are null, a few numbers are not finite."""
     generator = np.random.default_rng(seed)
     kind = generator.integers(0, 4, ROWS)
     centres = 6 * np.array([[0, 0, 0, 0, 0], [1, 0, 0, 1, 0], [0, 1, 0, 0, 1], [1, 1, 0, -1, -1]])

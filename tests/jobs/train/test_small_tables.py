@@ -69,7 +69,7 @@ def test_enough_held_out_rows_need_no_folds(tmp_path: Path) -> None:
 
 
 def sums(rows: int, *, seed: int, wrong: int = 0) -> pa.Table:
-    """Two numbers and their sum, which is wrong in the first rows, though within its usual range."""
+    """Generate two numbers and their sum, which is wrong but within its usual range in the first rows."""
     rng = np.random.default_rng(seed)
     parts = rng.normal(size=(rows, 2))
     total = parts.sum(axis=1) + 0.05 * rng.normal(size=rows)

@@ -55,7 +55,7 @@ TINT = np.array([0.9, 0.6, 0.2])
 
 
 def tinted(rows: int, seed: int, *, odd: bool = False) -> pa.Table:
-    """Grey ramps, and the same in an orange tint; a tenth of them in blue where odd ones are wanted."""
+    """Generate grey ramps and the same ramps in orange; with `odd`, a tenth is blue instead."""
     generator = np.random.default_rng(seed)
     across, down = np.linspace(0, 1, WIDTH), np.linspace(0, 1, HEIGHT)[:, None]
     slopes = generator.random((rows, 3, 1, 1))

@@ -78,7 +78,7 @@ def test_facts_are_the_moments_of_codes_and_the_share_that_the_critic_gets_right
 
 @pytest.mark.slow
 def test_codes_of_skewed_rows_look_like_n01() -> None:
-    """Moments are not enough: codes with those of N(0, I) may be as skewed as the rows."""
+    """Moments are not enough: codes with mean 0 and variance 1 may be as skewed as the rows."""
     before, after, metrics = train_on_skewed_rows("adversarial_ae")
 
     assert before > 0.1

@@ -30,7 +30,7 @@ def loss_of(model: Model, row: Row, progress: float = 1.0) -> tuple[float, dict[
 
 
 def oracle(model: Model, row: Row, rows: int) -> tuple[float, float]:
-    """Total correlation and mutual information of the loss's own draws, a pair at a time."""
+    """Compute total correlation and mutual information of the same draws, pair by pair."""
     posterior = model.posterior(row)
     assert posterior.log_var is not None
     eps = torch.randn(ROWS, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

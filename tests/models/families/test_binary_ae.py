@@ -137,7 +137,7 @@ def test_a_straight_through_bit_has_the_gradient_of_its_probability() -> None:
 
 @pytest.mark.parametrize("choices", [1, 3])
 def test_the_gradient_estimate_climbs_the_exact_expectation(choices: int) -> None:
-    """Of a linear function of the code, whose expectation has a closed form."""
+    """The loss is linear in the code, so that its expectation has a closed form."""
     logits = torch.tensor([[0.4, -0.7, 0.2]], dtype=torch.float64)
     worth = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
 

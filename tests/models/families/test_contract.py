@@ -83,7 +83,7 @@ every_case = pytest.mark.parametrize("case", list(cases()), ids=lambda case: "-"
 
 
 def make(case: Case) -> tuple[Model, tuple[torch.Tensor, ...], Row]:
-    """A model of this case that has seen some rows, those rows as tensors, and as networks see them."""
+    """Return a copy of a prepared model of a case, its rows as tensors, and the preprocessed rows."""
     return copy.deepcopy(_made(case))
 
 

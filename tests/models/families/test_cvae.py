@@ -28,7 +28,7 @@ def make(layout: Layout = GIVEN, rows: int = 64, **keys: object) -> tuple[Model,
 
 
 def kinds_and_numbers(rows: int, seed: int = 0) -> tuple[Layout, Arrays]:
-    """Three numbers whose means are told by a kind, and which also move together, whatever the kind."""
+    """Generate three numbers whose means depend on a kind, and which are correlated within each kind."""
     rng = np.random.default_rng(seed)
     kind = rng.integers(0, KINDS, rows)
     centers = np.array([[-3.0, 0.0, 2.0], [0.0, 3.0, -2.0], [3.0, -3.0, 0.0]])

@@ -24,13 +24,13 @@ def section(**keys: object) -> Section:
 
 
 def digits() -> tuple[Arrays, Arrays, Arrays]:
-    """Training, dev and held-out images."""
+    """Return training, dev and held-out images."""
     images = load_digits().images.astype(np.uint8)[np.random.default_rng(0).permutation(1_797)][:, None]
     return {"image": images[:1_200]}, {"image": images[1_200:1_400]}, {"image": images[1_400:]}
 
 
 def factors(rows: int, seed: int) -> Arrays:
-    """Twelve columns that three hidden numbers make, of unit variance."""
+    """Generate twelve columns of unit variance from three hidden factors."""
     loadings = np.random.default_rng(0).standard_normal((3, 12))
     loadings /= np.linalg.norm(loadings, axis=0)
     generator = np.random.default_rng(seed)
@@ -46,7 +46,7 @@ FACTORS = Layout(
 
 @torch.no_grad()
 def error(model: Model, arrays: Arrays, kind: str, seed: int = 9) -> float:
-    """Mean squared distance of corrupted rows, restored, from the clean ones."""
+    """Return the mean squared difference between clean rows and reconstructions of corrupted ones."""
     row = model.preprocessing({name: torch.from_numpy(array) for name, array in arrays.items()})
     noise = Corruption(CorruptionOptions.model_validate({"corruption": kind}))
     seen = noise(row, torch.Generator().manual_seed(seed))

@@ -27,7 +27,7 @@ def ensemble(layout: Layout, **options: object) -> EnsembleAutoencoder:
 
 
 def begun(layout: Layout) -> tuple[EnsembleAutoencoder, Batch]:
-    """An ensemble that is about to be trained, and all its rows."""
+    """Build and prepare an ensemble, not yet trained; return it with all its rows."""
     model = ensemble(layout)
     row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(layout, ROWS).items()})
     batch = Batch(row, row, torch.arange(ROWS))
@@ -41,7 +41,7 @@ def _double(row: Row) -> Row:
 
 
 def _of_member(name: str, values: torch.Tensor, member: int) -> torch.Tensor:
-    """One member's share of a tensor of the ensemble, as `ae` lays it out."""
+    """Return one member's part of a tensor of the ensemble, in the layout of `ae`."""
     if name.startswith(("encoder.input_projection", "encoder.shortcut")):
         axis = 1 if name.endswith("table") else 0
         return values.chunk(MEMBERS, axis)[member]

@@ -21,7 +21,7 @@ RING = Layout(columns=tuple("abcd"), numbers=tuple(Number(name=name, column=j) f
 
 
 def make(rows: int = 64, **keys: object) -> tuple[Model, Row]:
-    """A model of three levels that has seen some rows, and whose levels depend on those above, in float64."""
+    """Build and prepare a model of three levels, each dependent on the levels above, in float64."""
     section = Section.model_validate({"family": "hierarchical_vae", "levels": WIDTHS, **keys})
     model = build(NUMBERS, section, 0).double().eval()
     row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(NUMBERS, rows).items()})
@@ -38,7 +38,7 @@ def loss_of(model: Model, row: Row, progress: float = 1.0) -> Loss:
 
 
 def prior_of(model: Model, level: int, above: Tensor) -> Normal:
-    """The prior of a level as the step's network says it."""
+    """Return the prior of a level by its step's network."""
     if level == 0:
         return Normal(torch.zeros(len(above), WIDTHS[0]).double(), 1.0)
     mean, log_var = model.ladder.steps[level - 1](above).chunk(2, 1)
@@ -46,7 +46,7 @@ def prior_of(model: Model, level: int, above: Tensor) -> Normal:
 
 
 def by_hand(model: Model, row: Row, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(z, KL of each latent, log p(z) - log q(z)), one level after another, by products of densities."""
+    """Compute (z, KL of each latent, log p(z) - log q(z)) level by level, by products of densities."""
     told_mean, told_log_var = model.encoder(row).chunk(2, 1)
     z, kls, ratio = noise[:, :0], [], torch.zeros(len(noise)).double()
     for level, eps in enumerate(noise.split(WIDTHS, 1)):
@@ -155,7 +155,7 @@ def test_latents_are_named_by_their_levels_the_top_first() -> None:
 
 @pytest.mark.slow
 def test_every_level_is_used_and_prior_draws_resemble_the_rows() -> None:
-    """Two of the columns say where on a ring a row is, the other two repeat them, turned by an angle of their own."""
+    """Two columns are a point on a ring, the other two the same point, rotated by an angle of the row."""
     generator = np.random.default_rng(0)
     angle = generator.uniform(0, 2 * np.pi, 2_000)
     turned = 2 * angle + generator.normal(0, 0.1, 2_000)

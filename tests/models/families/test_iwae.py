@@ -34,7 +34,7 @@ def test_more_draws_tighten_the_bound() -> None:
 
 
 def test_both_gradients_have_the_same_mean() -> None:
-    """One row 20,000 times over: a batch mean is the mean over as many draws."""
+    """One row is repeated 20,000 times, so that a batch mean is a mean over 20,000 draws."""
     found = {}
     for gradient in ("standard", "doubly_reparametrised"):
         model, row = make_model("iwae", draws=3, gradient=gradient, hidden=[])

@@ -52,7 +52,7 @@ def test_the_loss_adds_the_entropy() -> None:
 
 @pytest.mark.slow
 def test_rows_far_away_are_reconstructed_as_normal_rows() -> None:
-    """Rows on a line, and the same rows ten times as far out: a plain code extrapolates along it, a memory cannot."""
+    """The rows lie on a line, and again ten times further out: a plain autoencoder extrapolates, a memory cannot."""
     rng = np.random.default_rng(0)
     line = rng.standard_normal((2_500, 1)) * np.array([1.0, -2.0, 0.5, 1.5])
     rows = (line + 0.1 * rng.standard_normal(line.shape)).astype(np.float32)

@@ -18,7 +18,7 @@ SHARES = {"income": 0.2, "town": 0.1}
 
 
 def rows(count: int) -> pa.Table:
-    """Income is missing for most who have no job, and for no one else; a town is missing for a tenth of all."""
+    """Generate rows with income missing for most who have no job, and town missing for a tenth of all."""
     rng = np.random.default_rng(0)
     jobless = rng.random(count) < 0.25
     income, town = rng.lognormal(3, 0.5, count), rng.choice(np.array(["a", "b", "c"]), count)

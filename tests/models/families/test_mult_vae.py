@@ -26,7 +26,7 @@ def rows_of(count: int) -> Row:
 
 
 def indicators(codes: torch.Tensor) -> torch.Tensor:
-    """Which items a row has, (B, I), by a loop."""
+    """Compute which items each row has, (B, I), in a loop."""
     return torch.tensor([[float(END + 1 + item in row) for item in range(ITEMS)] for row in codes.tolist()])
 
 

@@ -44,13 +44,13 @@ def loss_of(model: Model, row: Row, progress: float = 1.0) -> tuple[float, dict[
 
 
 def atoms() -> NDArray[np.float64]:
-    """Random directions, more than there are columns, (36, 24) of unit length."""
+    """Draw more random directions than there are columns, (36, 24) of unit length."""
     drawn = np.random.default_rng(0).standard_normal((ATOMS, COLUMNS))
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
 def mixtures(rows: int, seed: int) -> Arrays:
-    """Sums of the few atoms that a twentieth chance gives each row, by .5 to 1.5 of each; a hundredth of noise."""
+    """Draw sparse sums of atoms: each has a chance of 1/20 and a weight from 0.5 to 1.5; plus noise of 0.01."""
     generator = np.random.default_rng(seed)
     amounts = (generator.random((rows, ATOMS)) < 0.05) * generator.uniform(0.5, 1.5, (rows, ATOMS))
     values = amounts @ atoms()

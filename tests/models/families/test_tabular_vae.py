@@ -28,7 +28,7 @@ SHORT = Train(epochs=6, batch_rows=128, learning_rate=0.01)
 
 
 def throws(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """A coin that a fifth shows heads, a dice, whether both sum up to something even, and ten times the dice."""
+    """Throw a coin with a fifth of heads and a die; add the parity of their sum, and a number that depends on both."""
     rng = np.random.default_rng(seed)
     coin, dice = (rng.random(rows) < 0.2).astype(int), rng.integers(0, 6, rows)
     number = 9 * dice + rng.integers(0, 4, rows) * (1 + coin)

@@ -19,7 +19,7 @@ from tests.support.layouts import COLOUR, GREY, MIXED, NUMBERS, random_rows
 
 
 def make(layout: Layout = GREY, rows: int = 32, **options: object) -> tuple[VectorQuantised, Batch]:
-    """A model in float64 that has seen these rows."""
+    """Build and prepare a model in float64; return it with its rows."""
     trunk = "conv" if layout.image is not None else "mlp"
     known: dict[str, object] = {"family": "vq_vae", "trunk": trunk, "codebook": 8} | options
     model = build(layout, Section.model_validate(known), 0).double()

@@ -37,7 +37,7 @@ def gaussian(stats: Tensor) -> Normal:
 
 
 def cell(model: VariationalRecurrentNetwork, input_part: Tensor, latent_part: Tensor, state: Tensor) -> Tensor:
-    """Compute the next state with torch's GRUCell, whose weights are those of three layers here. Equation 7."""
+    """Compute the next state with torch's GRUCell, from the weights of three layers here. Equation 7."""
     net, width = model.network, len(state[0])
     own = torch.nn.GRUCell(2 * width, width).double()
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_the_bound_lies_below_the_likelihood_which_importance_weights_reach() ->
 
 @torch.no_grad()
 def by_quadrature(model: VariationalRecurrentNetwork, x: Tensor) -> float:
-    """log p(x1, x2), the latents of both steps integrated out on a grid."""
+    """Integrate out the latents of both steps on a grid: log p(x1, x2)."""
     grid = torch.linspace(-8, 8, 321, dtype=torch.float64)
     width = float(grid[1] - grid[0])
     begin = torch.zeros(1, 4, dtype=torch.float64)
@@ -220,7 +220,7 @@ def test_without_its_latents_the_network_costs_no_kl_and_answers_the_same_for_an
 
 
 def coin_windows(rows: int, seed: int) -> dict[str, np.ndarray]:
-    """Two channels that jump together, up or down, at every step: neither knows before, both know after."""
+    """Draw two channels that jump together, up or down, at every step: the past tells nothing about the next jump."""
     rng = np.random.default_rng(seed)
     jumps = rng.choice([-1.0, 1.0], (rows, 9, 1)).repeat(2, 2)
     steps = jumps + 0.1 * rng.standard_normal((rows, 9, 2))

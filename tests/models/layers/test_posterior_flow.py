@@ -106,7 +106,7 @@ def test_latents_for_the_fitted_prior_pass_through_the_flow() -> None:
 
 @pytest.mark.slow
 def test_the_bound_on_held_out_rows_is_tighter_than_of_a_gaussian_posterior() -> None:
-    """A row tells only the sum of squares of two latents, so that its posterior is a ring."""
+    """A row determines only the sum of squares of two latents, so that its posterior is a ring."""
     generator = np.random.default_rng(0)
     layout = Layout(columns=tuple("abc"), numbers=tuple(Number(name=c, column=j) for j, c in enumerate("abc")))
     latent = generator.standard_normal((6_000, 2))

@@ -19,7 +19,7 @@ CHOICES = [(1.0, 12, 1.0), (0.5, 12, 1.0), (2.0, 3, 1.0), (1.0, 12, 0.6), (1.5, 
 
 
 def filtered_softmax(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
-    """Probabilities (K,) by masking logits one by one."""
+    """Compute probabilities (K,) by masking logits one by one."""
     scaled = logits / temperature
     kept = set(sorted(range(len(scaled)), key=lambda at: -float(scaled[at]))[:top_k])
     masked = torch.tensor([float(value) if at in kept else -torch.inf for at, value in enumerate(scaled)])

@@ -98,7 +98,7 @@ def test_constant_and_unknown_residuals_give_no_noise() -> None:
 
 
 def _returns(steps: int, share: float, memory: float, seed: int = 0) -> np.ndarray:
-    """GARCH(1, 1) with the variance 1."""
+    """Simulate a GARCH(1, 1) process with variance 1."""
     rng, found, power = np.random.default_rng(seed), np.zeros(steps), 1.0
     for step in range(steps):
         found[step] = np.sqrt(power) * rng.normal()

@@ -23,7 +23,7 @@ def test_windows_of_a_series_give_it_back(window: int) -> None:
 
 
 def test_windows_that_differ_join_without_a_jump() -> None:
-    """Of constant windows at different levels, the drawn series passes from one level to the next step by step."""
+    """The windows are constant at different levels: the drawn series passes from one to the next step by step."""
     window = 100
     hop, _ = hop_of(window)
     levels = np.random.default_rng(0).normal(size=20)

@@ -22,7 +22,7 @@ CREDENTIALS = "the credentials are missing or wrong, or lack the permission. Che
 
 
 def properties(folder: Path, warehouse: str) -> dict[str, str]:
-    """A catalog that does not name the server of the files: the environment does, as for other objects."""
+    """Return the settings of a catalog without the file server, which the environment names as for other objects."""
     return {"type": "sql", "uri": f"sqlite:///{folder}/catalog.db", "warehouse": warehouse}
 
 
