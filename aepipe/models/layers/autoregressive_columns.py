@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aepipe.layout import FIRST_VALUE, RARE, UNSEEN
+from aepipe.models.layers.thinned_relu import thinned_relu
 from aepipe.models.layers.two_level_softmax import IMPOSSIBLE
 
 SHORT_OF_ONE = 1 - 2.0**-20
@@ -223,19 +224,19 @@ class AutoregressiveColumns(nn.Module):
         states, codes = self._refined(self._states(start, seen), generator), codes.T
         groups = torch.div(codes, self.places.unsqueeze(1), rounding_mode="floor")
         bias = (self.group_bias + self.possible.amax(2)).unsqueeze(1)
-        losses = _cross_entropy(torch.baddbmm(bias, self._thinned(torch.relu(states), generator), self.group), groups)
+        units, weights = self._thinned(states, self.group, generator)
+        losses = _cross_entropy(torch.baddbmm(bias, units, weights), groups)
         if self.of_group is None:
             return losses.T
         assert self.place is not None
         assert self.place_bias is not None
         group, places = groups[self.parted], self.places[self.parted].unsqueeze(1)
         at = group + torch.arange(len(group), device=group.device).unsqueeze(1) * self.of_group.shape[1]
-        inner = torch.relu(states.index_select(0, self.parted) + F.embedding(at, self.of_group.flatten(0, 1)))
+        inner = states.index_select(0, self.parted) + F.embedding(at, self.of_group.flatten(0, 1))
         biases = (self.place_bias + self.possible[self.parted]).flatten(0, 1)
-        within = _cross_entropy(
-            torch.bmm(self._thinned(inner, generator), self.place) + F.embedding(at, biases),
-            codes[self.parted] - group * places,
-        )
+        units, weights = self._thinned(inner, self.place, generator)
+        logits = torch.baddbmm(F.embedding(at, biases), units, weights)
+        within = _cross_entropy(logits, codes[self.parted] - group * places)
         return losses.index_add(0, self.parted, within).T
 
     def log_probabilities(self, start: Tensor, codes: Tensor) -> list[Tensor]:
@@ -331,12 +332,11 @@ class AutoregressiveColumns(nn.Module):
             return None
         return Hidden(self.shift[at, 0], self.inner[at], self.inner_bias[at, 0], self.outer[at])
 
-    def _thinned(self, units: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return units (C, B, H) after dropout, the same units in all columns: C times fewer random numbers."""
+    def _thinned(self, units: Tensor, weights: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Return relu(units) (C, B, H) after dropout, and the weights (C, H, K) to multiply them by."""
         if generator is None or not self.dropout:
-            return units
-        kept = torch.empty_like(units[0]).bernoulli_(1 - self.dropout, generator=generator)
-        return units * (kept / (1 - self.dropout))
+            return torch.relu(units), weights
+        return thinned_relu(units, self.dropout, generator), weights / (1 - self.dropout)
 
     def _blurred(self, codes: Tensor, generator: torch.Generator) -> Tensor:
         """Return codes (B, C) with each bin replaced by one nearby."""
@@ -351,9 +351,8 @@ class AutoregressiveColumns(nn.Module):
         if self.shift is None or self.inner is None or self.inner_bias is None or self.outer is None:
             return states
         moved = states + self.shift
-        seen = self._thinned(torch.relu(moved), generator)
-        inner = torch.relu(torch.baddbmm(self.inner_bias, seen, self.inner))
-        return torch.baddbmm(moved, self._thinned(inner, generator), self.outer)
+        inner = torch.baddbmm(self.inner_bias, *self._thinned(moved, self.inner, generator))
+        return torch.baddbmm(moved, *self._thinned(inner, self.outer, generator))
 
     def _parted_at(self, column: int) -> int:
         return sum(parts > 1 for parts in self.parts[:column])

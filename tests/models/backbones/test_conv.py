@@ -58,3 +58,22 @@ def test_subpixel_answers_are_the_channels_of_a_convolution_at_half_the_size() -
         for right in (0, 1):
             seen = found[:, :, down::2, right::2]
             torch.testing.assert_close(seen, wanted[:, :, down, right, : seen.shape[2], : seen.shape[3]])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_feature_maps_of_training_are_channels_last_and_the_codes_those_of_scoring(channels: int) -> None:
+    """Grey pixels are in both orders at once, and convolutions take them for channels first."""
+    layout = Layout(columns=("i",), image=Image(channels=channels, height=12, width=12))
+    encoder = BACKBONE.encoder(layout, Options(), 4)
+    row, is_last = Row(torch.rand(5, channels, 12, 12), torch.ones(0), torch.ones(0), torch.ones(0)), list[bool]()
+    for layer in encoder.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(
+                lambda *args: is_last.append(args[-1].is_contiguous(memory_format=torch.channels_last))
+            )
+
+    trained = encoder.train()(row)
+    scored = encoder.eval()(row)
+
+    assert is_last[: len(is_last) // 2] == [True, True]
+    torch.testing.assert_close(trained, scored)
