@@ -21,6 +21,7 @@ EXTRAS = {
     "prefect": "flows",
     "pydantic_settings": "flows",
     "cryptography": "sign",
+    "opacus": "private",
     "pyspark": "spark",
     "mlflow": "mlflow",
     "tokenizers": "text",

@@ -97,6 +97,10 @@ CALLS: dict[str, tuple[str, list[str]]] = {
     "images": ("from aepipe.tables.image_codec import shape_of; shape_of(b'\\x89PNG')", []),
     "flows": (MAIN, ["deploy", "JOB"]),
     "sign": (MAIN, ["sign", "JOB", "--key", "JOB"]),
+    "private": (
+        "from aepipe.training.privacy_noise import Mechanism, epsilon_of; epsilon_of([Mechanism(1.0, 1.0)], 1e-5)",
+        [],
+    ),
     "ray": (MAIN, ["score", "JOB"]),
     "spark": ("import aepipe; aepipe.spark", []),
     "mlflow": (MAIN, ["models", "JOB", "--log-mlflow"]),

@@ -112,6 +112,14 @@ class BundleManifest(FrozenModel):
         return information is not None and information < COLLAPSED_NATS
 
     @property
+    def privacy(self) -> tuple[float, float] | None:
+        """Epsilon and delta that the weights were trained with; None without differential privacy."""
+        spent = self.details.get("privacy")
+        if not isinstance(spent, dict):
+            return None
+        return float(str(spent["epsilon"])), float(str(spent["delta"]))
+
+    @property
     def is_polluted(self) -> bool:
         """True if the training and calibration rows may contain anomalies."""
         train = self.job.get("train")

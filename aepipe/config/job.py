@@ -12,6 +12,7 @@ from aepipe.config.calibration import Calibration as Calibration
 from aepipe.config.data import Data as Data
 from aepipe.config.device import Device as Device
 from aepipe.config.drift import Drift
+from aepipe.config.privacy import privacy_faults
 from aepipe.config.promotion import Promotion
 from aepipe.config.run_sections import Output, Publish, Run
 from aepipe.config.samples import Samples as Samples
@@ -155,6 +156,19 @@ class Train(FrozenModel):
         4_096, ge=1, description="maximum memory of the training rows, in MB; larger sets are subsampled"
     )
     seed: int = Field(0, ge=0, description="seed of weights, batches and noise; the same seed gives the same model")
+    epsilon: float | None = Field(
+        None,
+        gt=0,
+        exclude_if=lambda value: value is None,
+        description="privacy budget of the weights of tabular_vae (differential privacy); default: no privacy",
+    )
+    delta: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        exclude_if=lambda value: value is None,
+        description="probability that epsilon does not cover; default: 0.1 / training rows",
+    )
     search: Search | None = Field(
         None,
         exclude_if=lambda value: value is None,
@@ -289,6 +303,22 @@ class Job(FrozenModel):
     def _search_has_labels(self) -> "Job":
         for fault in search_faults(self.train.search, head=self.score.head, labelled=LABELLED):
             raise ValueError(fault)
+        return self
+
+    @model_validator(mode="after")
+    def _privacy_is_kept(self) -> "Job":
+        train, samples, data = self.train, self.samples, self.data
+        unfit = {
+            "trimmed rows (polluted data, or trim)": train.trimmed > 0,
+            "[train.search]": train.search is not None,
+            "[samples] labels = true": samples.labels,
+            "[samples] sequences = true": samples.sequences and bool(data.entity) and data.event_time is not None,
+            "[[samples.constraints]] combination": any(each.combination for each in samples.constraints),
+            "[score] clusters = true": self.score.clusters,
+        }
+        faults = list(privacy_faults(unfit, epsilon=train.epsilon, delta=train.delta))
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
     @model_validator(mode="after")

@@ -91,6 +91,8 @@ class Objective(NamedTuple):
     """Factor of the learning rate for the output layer."""
     batch_rows: int = 256
     """Default batch size."""
+    row_losses: Callable[[Batch, StepContext], Tensor] | None = None
+    """Losses (B,) of rows, each by itself, in eval mode; without them, no training with differential privacy."""
     epoch_rows: int | None = None
     """Maximum rows of an epoch, drawn at random; None for the rule of the training loop."""
 
@@ -167,6 +169,8 @@ class Model(nn.Module, ABC):
         """Number of training rows, set before `prepare`; 0 if unknown."""
         self.euler_steps = 0
         """Steps of the flow that is fitted on the latents for sampling; 0 for a Gaussian mixture."""
+        self.noisy_counts: tuple[Tensor, ...] | None = None
+        """Counts of each column's codes with noise; None unless the model is trained with differential privacy."""
 
     @property
     def device(self) -> torch.device:
@@ -213,6 +217,10 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def prepare(self, batch: Batch) -> None:
         """Initialise from training rows, once before the first step: closed forms and data-dependent weights."""
+
+    def prepare_privately(self, counts: Sequence[Tensor]) -> None:
+        """Initialise from noisy counts of each column's codes, in place of `prepare`; keep them for `match_shares`."""
+        self.noisy_counts = tuple(counts)
 
     def match_shares(  # most samplers draw no codes
         self, prior: Prior, parts: Sequence[Mapping[str, NDArray[np.generic]]], seed: int

@@ -44,6 +44,12 @@ def fit_priors(
     return _part(MIXTURE, model, fitted), _part(NORMAL, model, own or fit_normal(latents))
 
 
+def own_priors(model: Model) -> tuple[Part, ...]:
+    """Return the prior that the model was trained with, in place of both that `fit_priors` fits to training rows."""
+    own = model.prior()
+    return () if own is None else (_part(MIXTURE, model, own), _part(NORMAL, model, own))
+
+
 def has_mixture(latent: LatentSpace) -> bool:
     """Tell whether a mixture can be fitted: real latents, one vector per row."""
     return latent.kind == "real" and latent.is_written

@@ -33,6 +33,7 @@ class SamplePage:
         real: modelled columns of the held-out rows.
         synthetic: modelled columns of the set.
         condition: description of conditions and shares; empty for unconditional samples.
+        privacy: epsilon and delta of the weights; None without differential privacy.
         rejected: number of rejected rows, by constraint.
         relations: title, and share of training, held-out and synthetic rows in which it holds.
         facts: name of a column or channel, its stylised facts among synthetic, then among real rows.
@@ -49,12 +50,22 @@ class SamplePage:
     real: pa.Table
     synthetic: pa.Table
     condition: str = ""
+    privacy: tuple[float, float] | None = None
     rejected: Mapping[str, int] = field(default_factory=dict)
     relations: Sequence[tuple[str, float, float, float]] = ()
     facts: Sequence[tuple[str, StylisedFacts, StylisedFacts]] = ()
     images: np.ndarray | None = None
     real_images: np.ndarray | None = None
     top: int = 255
+
+
+def describe_privacy(epsilon: float, delta: float) -> str:
+    """Name the guarantee of the weights.
+
+    >>> describe_privacy(2.9981, 1e-6)
+    'differential privacy of the weights (epsilon 2.998, delta 1e-06), not of the encoding'
+    """
+    return f"differential privacy of the weights (epsilon {epsilon:.4g}, delta {delta:.2g}), not of the encoding"
 
 
 class CheckLine(NamedTuple):
@@ -119,7 +130,7 @@ def render_sample_page(page: SamplePage) -> str:
             ],
             missed=found.failed_checks,
             bars=sum(check.is_met is not None for check in found.checks),
-            guarantee=NO_GUARANTEE,
+            guarantee=NO_GUARANTEE if page.privacy is None else describe_privacy(*page.privacy),
             figures=[
                 Markup(column_distributions.draw_distributions(columns[start : start + step], name=f"columns{start}"))
                 for start in range(0, shown, step)

@@ -19,6 +19,19 @@ class Epoch(FrozenModel):
     seconds: float
 
 
+class Privacy(FrozenModel):
+    """Privacy budget that a training spent, and its noise."""
+
+    epsilon: float = Field(description="spent, by the accountant of opacus")
+    delta: float
+    budget: float = Field(description="epsilon of the job")
+    noise: float = Field(description="standard deviation of the noise of a step, per `clip`")
+    counts_noise: float = Field(description="standard deviation of the noise of the counts of codes, per sensitivity")
+    sample_rate: float = Field(description="probability of each row to be in a step")
+    steps: int
+    clip: float = Field(description="largest norm of the gradient of a row")
+
+
 class Curve(FrozenModel):
     """All epochs, and the reason why training stopped."""
 
@@ -28,3 +41,6 @@ class Curve(FrozenModel):
     best_epoch: int = Field(0, description="whose weights were kept; 0 where there was nothing to train")
     stopped_because: str
     rows_per_s: float | None = Field(None, description="training rows per second, without dev rows and checkpoints")
+    privacy: Privacy | None = Field(
+        None, exclude_if=lambda value: value is None, description="spent budget; none without differential privacy"
+    )

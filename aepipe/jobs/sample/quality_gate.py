@@ -97,6 +97,7 @@ class QualityGate:
             rows=self._rows,
             seed=seed,
             condition=self._request,
+            privacy=self._bundle.manifest.privacy,
             quality=found,
             real=sides.held_out,
             synthetic=sides.synthetic,

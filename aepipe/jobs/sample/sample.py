@@ -17,7 +17,7 @@ from aepipe.bundles.job_bundle import open_bundle
 from aepipe.config.job import Job
 from aepipe.config.sample_requirements import check_shares
 from aepipe.config.text import MODEL_TOKENS, TokenChoice
-from aepipe.errors import ArgumentInvalid
+from aepipe.errors import ArgumentInvalid, OptionInvalid
 from aepipe.expressions.condition import Condition
 from aepipe.inference.condition_values import refuse_unknown_values
 from aepipe.inference.conditional import supports_conditioning
@@ -96,6 +96,7 @@ class SampleRequest:
         schema, samples = bundle.encoding.schema, job.samples
         has_order = bool(schema.entity) and schema.event_time is not None
         is_free = self.where is None and not self.shares and not samples.constraints
+        is_free = is_free and bundle.manifest.privacy is None  # sequences are fitted to training rows
         return samples.sequences and has_order and is_free and supports_conditioning(bundle)
 
     def details(self, quality: Mapping[str, float], rejected: Mapping[str, int]) -> SampleDetails:
@@ -240,9 +241,19 @@ def _validated_groups(job: Job, bundle: Bundle, request: SampleRequest) -> tuple
     groups = build_groups(bundle, request.rows, where=request.condition, shares=request.shares)
     for group in groups:
         refuse_where(bundle, group.where)
+    _refuse_combinations(job, bundle)
     validate_constraints(job.samples.constraints, bundle.encoding)
     validate_quality_thresholds(job, bundle)
     return groups
+
+
+def _refuse_combinations(job: Job, bundle: Bundle) -> None:
+    """Raise OptionInvalid if rows of a private model are to be chosen by the combinations of training rows."""
+    if bundle.manifest.privacy is not None and any(each.combination for each in job.samples.constraints):
+        raise OptionInvalid(
+            "[[samples.constraints]] combination reads training rows outside the privacy budget of the model: expected "
+            "none. Leave it out, or train without epsilon."
+        )
 
 
 def _draw_and_publish(run: _SampleRun, commit: Commit[SampleDetails]) -> _SampleSet:
@@ -277,6 +288,7 @@ def _copy_limit(run: _SampleRun, reference: Reference) -> CopyLimit | None:
     """Return the limit of copies of training rows; None if copies are not checked or the draws need none."""
     request, bundle = run.request, run.bundle
     is_limited = run.is_checked and run.job.samples.quality.copies and supports_conditioning(bundle)
+    is_limited = is_limited and bundle.manifest.privacy is None  # a row that is never drawn tells that it was there
     if not is_limited or request.is_sequential(run.job, bundle):
         return None
     batches = draw(bundle, PILOT_ROWS, seed=request.seed, prior=request.prior, device=run.job.run.device)

@@ -348,6 +348,7 @@ def _manifest(build: Build, device: str, seconds: Mapping[str, float]) -> Bundle
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             **({"head": head._asdict()} if head.sentence else {}),
             **({"search": build.found.details()} if build.found is not None else {}),
+            **({"privacy": spent.model_dump()} if (spent := build.fitted.curve.privacy) is not None else {}),
             **({"warnings": list(build.warnings)} if build.warnings else {}),
             **({"calibration": dict(build.calibrated.details)} if build.calibrated.details else {}),
         },

@@ -23,7 +23,7 @@ from aepipe.jobs.train.training_data import TrainingData, encode_rows, rows_of
 from aepipe.jobs.train.training_rows import TrainingRows
 from aepipe.models import families
 from aepipe.progress import Progress
-from aepipe.training.loop import fit
+from aepipe.training.private_training import fit_network
 
 FOLDS = 10
 
@@ -91,7 +91,7 @@ def _score_fold(job: Job, data: TrainingData, *, head: str, device: Literal["cpu
     """Fit a model on the training rows of a fold and score its calibration rows."""
     model = families.build(data.encoding.layout, job.model, job.train.seed)
     with torch.enable_grad():
-        fit(model, data.train, data.dev, job.train, device=device)
+        fit_network(model, data.train, data.dev, job.train, device=device)
         reasons = min(1, job.score.reasons)
         scorer = fit_scorer(
             model,

@@ -20,11 +20,12 @@ from aepipe.layout import INFORMATION, Layout
 from aepipe.models import families
 from aepipe.models.base import Model, Part
 from aepipe.models.label_sampler import fit_label_sampler
-from aepipe.models.latent_priors import fit_priors, mixture_of
+from aepipe.models.latent_priors import fit_priors, mixture_of, own_priors
 from aepipe.models.layers.prior import Prior
 from aepipe.progress import Progress
 from aepipe.training.history import Curve
-from aepipe.training.loop import fit, measure
+from aepipe.training.loop import measure
+from aepipe.training.private_training import fit_network
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def fit_model(
     model = families.build(data.encoding.layout, plan.model, job.train.seed)
     refuse_clusters(job, model)
     refuse_flow(model, rows_of(data.train))
-    curve = fit(model, data.train, data.dev, job.train, device=device, checkpoint=checkpoint, progress=progress)
+    curve = fit_network(model, data.train, data.dev, job.train, device=device, checkpoint=checkpoint, progress=progress)
     metrics = measure(model, data.dev if rows_of(data.dev) else data.train, seed=job.train.seed)
     return FittedModel(model, curve, metrics)
 
@@ -98,7 +99,7 @@ def fit_bundle_scorer(
     """Choose the head and fit it with priors, clusters and classes on the outputs of the trained network."""
     seed = job.train.seed
     head, learned = choose_head_by_labels(job, data, model, default=plan.head)
-    priors = fit_priors(model, data.train, components=job.samples.components, seed=seed) if with_priors else ()
+    priors = _priors(job, data, model) if with_priors else ()
     if priors:
         prior = priors[0].module
         assert isinstance(prior, Prior)
@@ -118,6 +119,13 @@ def fit_bundle_scorer(
         learned=learned,
     )
     return FittedScorer(scorer, head, found, priors, mixture is not None)
+
+
+def _priors(job: Job, data: TrainingData, model: Model) -> tuple[Part, ...]:
+    """Return priors fitted on training latents; with a privacy budget, the prior of the model, which knows no row."""
+    if job.train.epsilon is not None:
+        return own_priors(model)
+    return fit_priors(model, data.train, components=job.samples.components, seed=job.train.seed)
 
 
 def fit_labels(job: Job, data: TrainingData) -> tuple[Part, ...]:

@@ -32,6 +32,12 @@ def _lines(manifest: BundleManifest, curve: Curve, found: Found | None) -> Itera
         )
     yield f"- partitions: {', '.join(manifest.train_partitions) or 'all'}"
     yield f"- training: {len(curve.epochs)} epochs, best {curve.best_epoch}; {curve.stopped_because}"
+    if (spent := curve.privacy) is not None:
+        yield (
+            f"- privacy: the weights are ({spent.epsilon:.4g}, {spent.delta:.2g})-differentially private for each "
+            f"training row, given the encoding; {spent.steps:,} steps with {100 * spent.sample_rate:.3g} % of the "
+            f"rows on average, noise {spent.noise:.3g}. The encoding, the scores and this card are not private"
+        )
     yield ""
     yield "## Measured on rows that it did not learn from (nats per row)"
     yield ""

@@ -109,6 +109,7 @@ class TabularVae(Model):
                 epochs=epochs,
                 anneals=True,
                 averaged=_AVERAGED,
+                row_losses=self._row_losses,
             ),
         )
 
@@ -131,6 +132,10 @@ class TabularVae(Model):
     def prepare(self, batch: Batch) -> None:
         self.chain.init_from_counts(batch.target.codes)
 
+    def prepare_privately(self, counts: Sequence[Tensor]) -> None:
+        super().prepare_privately(counts)
+        self.chain.init_from(counts)
+
     @torch.no_grad()
     def match_shares(self, prior: Prior, parts: Sequence[Mapping[str, NDArray[np.generic]]], seed: int) -> None:
         generator = torch.Generator(self.device)
@@ -141,8 +146,10 @@ class TabularVae(Model):
             )
             for port in prior.noise
         ]
-        codes = torch.from_numpy(np.concatenate([rows["cat"] for rows in parts])).to(self.device)
-        self.chain.match_shares(self.start(prior.to(self.device)(*drawn), None), codes, generator)
+        counts = self.noisy_counts or self.chain.counts_of(
+            torch.from_numpy(np.concatenate([rows["cat"] for rows in parts])).to(self.device)
+        )
+        self.chain.match_shares(self.start(prior.to(self.device)(*drawn), None), counts, generator)
 
     def parts(self) -> tuple[Part, ...]:
         encoder, decoder, _ = standard_parts(self)
@@ -223,6 +230,18 @@ class TabularVae(Model):
             total = total + self.given_latents.nll(z[:rows].detach(), given).sum() / len(codes)
         return Loss(total, {"nll": nll.detach(), "kl": kl.detach().sum()})
 
+    def _row_losses(self, batch: Batch, context: StepContext) -> Tensor:
+        """Compute the loss of each row by itself, (B,): which columns are given is drawn, and free bits are a row's."""
+        codes, posterior = batch.input.codes, self.posterior(batch.input)
+        z = draw_from(posterior, context.generator)
+        is_given = _drawn_sets(codes, self.options.given, context.generator)
+        given = self.given(codes, is_given)
+        losses = self.chain.nll(self.start(z, given), batch.target.codes, context.generator)
+        kl = posterior.kl.clamp(min=self.options.free_bits).sum(1)
+        of_latents = self.given_latents.nll(z.detach(), given) * is_given.amax(1)
+        nll = (losses * (1 - is_given)).sum(1)
+        return nll + linear_ramp(context.progress, self.options.warm_up) * kl + of_latents
+
     def _nll(self, z: Tensor, batch: Batch) -> Tensor:
         return self.chain.nll(self.start(z, None), batch.target.codes).sum(1)
 
@@ -290,6 +309,16 @@ def _given_sets(rows: int, codes: Tensor, generator: torch.Generator) -> Tensor:
     counts = torch.randint(1, columns, (rows, 1), generator=generator, device=device)
     counts[::2] = 1
     return (order < counts).to(torch.get_default_dtype())
+
+
+def _drawn_sets(codes: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Draw which columns of each row are given, (B, C) of 0 and 1, in a share of the rows; each row by itself."""
+    rows, columns = codes.shape
+    uniform = torch.rand((rows, columns + 2), generator=generator, device=codes.device)
+    counts = torch.randint(1, columns, (rows, 1), generator=generator, device=codes.device)
+    counts = torch.where(uniform[:, -1:] < 0.5, 1, counts)
+    is_given = (uniform[:, :columns].argsort(1) < counts) & (uniform[:, -2:-1] < share)
+    return is_given.to(torch.get_default_dtype())
 
 
 def _faults(layout: Layout, options: Options) -> Iterable[str]:

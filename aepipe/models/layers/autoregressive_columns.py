@@ -194,11 +194,18 @@ class AutoregressiveColumns(nn.Module):
         self.inner_bias = nn.Parameter(torch.zeros(columns, 1, hidden)) if hidden else None
         self.outer = nn.Parameter(torch.zeros(columns, hidden, width)) if hidden else None
 
-    @torch.no_grad()
+    def counts_of(self, codes: Tensor) -> list[Tensor]:
+        """Return the number of rows that have each code of each column, (size,), among rows of codes (B, C)."""
+        return [torch.bincount(codes[:, column], minlength=size) for column, size in enumerate(self.sizes)]
+
     def init_from_counts(self, codes: Tensor) -> None:
         """Initialise from the code counts of training rows (B, C); codes without a row are never drawn."""
-        for column, (size, levels) in enumerate(zip(self.sizes, self.levels, strict=True)):
-            counts = torch.bincount(codes[:, column], minlength=size)
+        self.init_from(self.counts_of(codes))
+
+    @torch.no_grad()
+    def init_from(self, found: Sequence[Tensor]) -> None:
+        """Initialise from the counts of each column's codes, (size,); codes of count 0 are never drawn."""
+        for column, (size, levels, counts) in enumerate(zip(self.sizes, self.levels, found, strict=True)):
             grid = F.pad(counts, (0, levels.groups * levels.places - size)).reshape(levels)
             self.drawable[column, : levels.groups, : levels.places][grid == 0] = IMPOSSIBLE
             first = int(self.first_bin[column])
@@ -274,8 +281,8 @@ class AutoregressiveColumns(nn.Module):
         return torch.stack(drawn, 1).to(torch.int32)
 
     @torch.no_grad()
-    def match_shares(self, start: Tensor, codes: Tensor, generator: torch.Generator) -> None:
-        """Correct the logits of draws until each code is drawn as often as the given rows have it.
+    def match_shares(self, start: Tensor, found: Sequence[Tensor], generator: torch.Generator) -> None:
+        """Correct the logits of draws until each code is drawn in its share of the counts.
 
         The corrections of a column are fitted at drawn rows, after the columns before it were corrected. The mean of
         the probabilities is matched, which varies less than the counts of draws. Codes that `init_from_counts` did not
@@ -283,14 +290,13 @@ class AutoregressiveColumns(nn.Module):
 
         Args:
             start: start states of draws (N, H).
-            codes: codes of rows (B, C).
+            found: counts of each column's codes, (size,).
             generator: noise of the draws.
         """
         state, rows = start, len(start)
         for at in self.order:
             size, (groups, places) = self.sizes[at], self.levels[at]
-            counts = torch.bincount(codes[:, at], minlength=size)
-            grid = F.pad(counts, (0, groups * places - size)).reshape(groups, places).to(start.dtype)
+            grid = F.pad(found[at], (0, groups * places - size)).reshape(groups, places).to(start.dtype)
             grid = grid * (self.drawable[at, :groups, :places] > IMPOSSIBLE / 2)
             column = self.column(at)
             refined = column.refined(state)

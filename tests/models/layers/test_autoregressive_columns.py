@@ -263,7 +263,7 @@ def test_matched_shares_of_draws_are_those_of_training_rows_and_the_likelihood_s
     before = chain.nll(start[:9_000], codes)
 
     apart = [shares_apart(chain, start, codes)]
-    chain.match_shares(start, codes, generator)
+    chain.match_shares(start, chain.counts_of(codes), generator)
     apart.append(shares_apart(chain, start, codes))
 
     assert torch.equal(chain.nll(start[:9_000], codes), before)
@@ -284,7 +284,7 @@ def test_codes_of_one_row_are_drawn_in_their_share_though_the_network_hardly_exp
         4  # as after training on rows that rarely have these codes
     )
 
-    chain.match_shares(start, codes, generator)
+    chain.match_shares(start, chain.counts_of(codes), generator)
 
     drawn = chain.draw(start, torch.rand(90_000, chain.uniforms, generator=generator, dtype=torch.float64))
     for code in (size - 2, size - 1):
