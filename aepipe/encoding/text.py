@@ -41,6 +41,7 @@ class TextCodec(Codec):
     unknown: float = Field(0.0, description="share of the tokens of the training texts that are not in the vocabulary")
     merged: float = Field(0.0, description="share of these tokens that are rare words with digits, which share a code")
     bpe: str | None = Field(None, description="byte-pair encoding, as the JSON of the package tokenizers")
+    marks: bool = Field(False, description="words keep their vowel signs and accents; False in older bundles")
     may_be_missing: bool = False
     index: int = Field(ge=0, description="index of the column in the layout")
 
@@ -86,7 +87,7 @@ class TextCodec(Codec):
 
     def read(self, text: str) -> list[str]:
         """Return the text of each token that the model sees."""
-        (pieces,) = pieces_of([text], self.tokens, self.bpe)
+        (pieces,) = pieces_of([text], self.tokens, self.bpe, marks=self.marks)
         return [joined([piece], self.tokens, self.bpe) for piece in pieces[: self.length]]
 
     def _coded(self, array: pa.Array) -> tuple[np.ndarray, int]:
@@ -95,7 +96,7 @@ class TextCodec(Codec):
         texts = distinct.dictionary.to_pylist()
         known = np.full((len(texts) + 1, self.length), END, np.int32)
         is_longer = np.zeros(len(known), np.bool_)
-        for at, pieces in enumerate(pieces_of(texts, self.tokens, self.bpe)):
+        for at, pieces in enumerate(pieces_of(texts, self.tokens, self.bpe, marks=self.marks)):
             found = list(map(self._code_of.__getitem__, pieces[: self.length]))
             known[at, : len(found)] = found
             is_longer[at] = len(pieces) > self.length
@@ -156,6 +157,7 @@ def fit_text(column: Column, index: int, values: pa.ChunkedArray) -> TextCodec:
         unknown=unknown,
         merged=merged,
         bpe=bpe,
+        marks=True,
         may_be_missing=values.null_count > 0,
         index=index,
     )

@@ -29,6 +29,7 @@ all alarms: in the tables adult and cardio, 20 to 30 % fewer of the faults plant
 """
 
 _LEAST_UNIT = 1e-3  # standard deviations: of a column that the others determine, whose errors are rounding
+_LEAST_TEXT_UNIT = 0.1  # the same of a text that is equal in all rows: its loss is a sum, which rounds more
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -107,7 +108,9 @@ class CellScores(nn.Module):
         floors = np.full(errors.shape[1], _LEAST_UNIT)
         floors[self.predictor.numbers :] = LEAST_NATS
         self.per_error.copy_(_per_usual(errors, floors))
-        self.per_attribution.copy_(_per_usual(attributions, np.full(self.columns, _LEAST_UNIT)))
+        is_text = self.is_text.cpu().numpy() > 0
+        least = np.where(is_text, _LEAST_TEXT_UNIT, _LEAST_UNIT)
+        self.per_attribution.copy_(_per_usual(attributions, least))
 
     def _by_column(self, values: Tensor) -> Tensor:
         """Return the greatest value of each column, (B, columns), 0 if it has none; values: (B, N + K)."""

@@ -125,6 +125,8 @@ class Scorer(nn.Module):
         outputs = tuple(port for group in self._output_groups() for port in group.ports)
         # Scores are nats or typical distances, attributions standard deviations: .003 of one is rounding in any table.
         scales = {"score": (30.0,), "reason_z": (30.0,) * self.reasons}
+        if self.tokens is not None:  # nats: losses of tokens that are certain are rounding
+            scales["token_z"] = (1.0,) * self.tokens.count
         scales |= {"cell_z": (30.0,) * min(CELLS, len(self.probe.model.layout.columns))} if self.has_cells else {}
         # Rows far from all others: a residual there is the rounding of two large numbers, up to 2e-4 of the score.
         return Part("scorer", self, self.probe.model.layout.ports, outputs, rtol=3e-4, scales=scales)

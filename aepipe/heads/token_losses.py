@@ -25,12 +25,17 @@ class TokenLosses(nn.Module):
         self.register_buffer("places", torch.tensor(places, dtype=torch.int64), persistent=False)
 
     @property
+    def count(self) -> int:
+        """Tokens per row."""
+        return min(MOST, len(self.places))
+
+    @property
     def ports(self) -> tuple[Port, ...]:
         """Ports of the outputs."""
-        width = (min(MOST, len(self.places)),)
+        width = (self.count,)
         return Port("token", "int32", width), Port("token_z", "float32", width)
 
     def forward(self, outputs: ModelOutputs) -> tuple[Tensor, Tensor]:
         losses = outputs.nll.index_select(1, self.places + self.numbers)
-        top = torch.topk(losses, min(MOST, len(self.places)), dim=1)
+        top = torch.topk(losses, self.count, dim=1)
         return self.places[top.indices].to(torch.int32), top.values

@@ -30,6 +30,7 @@ from aepipe.tables.text_values import (
     guess_notation,
     is_number_notation,
     joined_texts,
+    shortened,
     text_field,
 )
 from aepipe.tables.waveforms import find_waveforms, is_samples
@@ -43,7 +44,6 @@ _MIN_IDENTIFIER_ROWS = 100
 _SAMPLED_IMAGES = 64
 _LEAST_PARSED = 0.5
 """Minimum share of sampled text that must parse if the job names the kind."""
-_MOST_LETTERS = 40
 
 
 class _Refused(Exception):
@@ -316,8 +316,10 @@ def _proposed(values: pa.ChunkedArray | None) -> _Found | None:
     if values is None or len(values) < FEWEST or sort_of(values.type) not in ("number", "text", "boolean", "time"):
         return None
     plains = _plain(values)
+    if plains.null_count == len(plains):
+        return _Found("ignore", f"missing: all {len(values):,} sampled values are null")
     if plains.null_count == 0 and pc.count_distinct(plains).as_py() == 1:
-        return _Found("ignore", f"constant: all {len(values):,} sampled values are {_short(plains[0].as_py())}")
+        return _Found("ignore", f"constant: all {len(values):,} sampled values are {shortened(plains[0].as_py())}")
     guess = guess_notation(joined_texts(values)) if sort_of(values.type) == "text" else None
     if guess is None:
         messages = find_messages(plains) if sort_of(values.type) == "text" else None
@@ -325,15 +327,10 @@ def _proposed(values: pa.ChunkedArray | None) -> _Found | None:
             return None
         found = f"{messages.distinct:,} distinct values of {messages.words:g} words in {messages.texts:,} sampled rows"
         return _Found("text", f"messages: {found}, read word by word")
-    example = _short(next(text for text in plains.to_pylist() if text and text.strip()))
+    example = shortened(next(text for text in plains.to_pylist() if text and text.strip()))
     return _Found(
         guess.kind, f"text; {guess.share:.2%} of it is written as {guess.notation}, such as {example}", text=guess
     )
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return repr(text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}...")
 
 
 _ALLOWED: dict[Kind, tuple[str, ...]] = {

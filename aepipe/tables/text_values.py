@@ -15,6 +15,7 @@ from aepipe.tables.arrow_arrays import array_of, plain_values, values_of
 SHARE = 0.99
 """Share of sampled texts that must parse for a column to be proposed as numbers or datetimes."""
 FEWEST = 20
+_MOST_LETTERS = 40
 _KEY = b"aepipe.text"
 PLAIN_NUMBER = "1234.5"
 ISO = "%Y-%m-%d"
@@ -256,3 +257,13 @@ def short_time(text: str) -> str:
     ('2026-01-01 00:00:00Z', '2026-01-01 00:00:00.000000001')
     """
     return re.sub(r"(:\d\d)\.0+(?!\d)", r"\1", text)
+
+
+def shortened(value: object) -> str:
+    """Return the start of a value in quotes, for a message.
+
+    >>> shortened("disk"), shortened("x" * 50)
+    ("'disk'", "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...'")
+    """
+    text = str(value)
+    return repr(text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}...")

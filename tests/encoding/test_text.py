@@ -1,5 +1,6 @@
 """Text as tokens: pieces join to the text, and codes up to the end are the text again."""
 
+import unicodedata
 from typing import get_args
 
 import numpy as np
@@ -40,6 +41,37 @@ def test_the_pieces_of_a_text_join_to_the_text(kind: TokenKind, text: str) -> No
     (pieces,) = pieces_of([text], kind)
 
     assert joined(pieces, kind) == text
+
+
+def test_vowel_signs_accents_and_joiners_belong_to_the_letter_or_symbol_before() -> None:
+    words = [
+        "e\u0301te\u0301",
+        "हिन्दी",
+        "ที่นี่",
+        "مُحَمَّد",
+        "שָׁלוֹם",
+        "\U0001f44d\U0001f3fd",
+        "\U0001f469\u200d\U0001f467",
+        "\U0001f1e9\U0001f1ea",
+    ]
+
+    (pieces,) = pieces_of([" ".join(words)], "words")
+
+    assert pieces == [words[0], *(f" {word}" for word in words[1:])]
+    blocks = ((0x300, 0x370), (0x591, 0x5C8), (0x64B, 0x660), (0x900, 0xE00), (0xE00, 0x1000), (0x1000, 0x10A0))
+    marks = [chr(at) for block in blocks for at in range(*block) if unicodedata.category(chr(at)).startswith("M")]
+    assert len(marks) > 500
+    assert [mark for mark in marks if len(pieces_of([f"a{mark}b"], "words")[0]) > 1] == []
+
+
+def test_an_older_bundle_splits_marks_from_their_letters_as_before() -> None:
+    codec = codec_of(["e\u0301te\u0301 ok"] * 4, length=9)
+    known = codec.model_dump()
+
+    older = TextCodec.model_validate({name: value for name, value in known.items() if name != "marks"})
+
+    assert codec.read("e\u0301te\u0301 ok") == ["e\u0301te\u0301", " ok"]
+    assert older.read("e\u0301te\u0301 ok") == ["e", "\u0301", "te", "\u0301", " ok"]
 
 
 def test_a_byte_pair_encoding_is_trained_on_the_rows_and_restores_any_text() -> None:

@@ -206,6 +206,19 @@ def test_a_text_is_one_cell_that_scores_its_loss_and_its_tokens_predict_nothing(
     assert (cells.column[:, 0] == text.column).all()
 
 
+def test_the_rounding_of_a_text_that_is_equal_in_all_rows_is_small_against_its_unit() -> None:
+    layout = LAYOUTS["text"]
+    (text,) = layout.texts
+    codes = torch.from_numpy(any_rows(layout, 50)["cat"]).long()
+    rows = CellRows(torch.zeros(50, 1), torch.ones(50, 1), codes)
+    scores = CellScores(layout, fit_predictor(layout, rows, rows, seed=0))
+    rounding = torch.full((50, len(layout.columns)), 1e-7)
+
+    scores.learn_units(torch.ones(50, len(scores.per_error)), rounding)
+
+    assert float(scores.per_attribution[text.column]) == pytest.approx(10.0)
+
+
 def test_unknown_tokens_are_not_ruled_out() -> None:
     layout = LAYOUTS["text"]
     rows = any_rows(layout, 300)

@@ -67,6 +67,27 @@ def test_novel_lines_score_above_usual_ones_and_explain_names_their_tokens(job: 
 
 
 @pytest.mark.slow
+def test_texts_without_a_token_train_and_the_first_token_stands_out(tmp_path: Path) -> None:
+    rows = lines(240, 0)
+    column = rows.column_names.index("line")
+    for night, texts in (("dt=2026-01-01", [""] * 240), ("dt=2026-01-02", [""] * 239 + ["disk"])):
+        (tmp_path / "rows" / night).mkdir(parents=True)
+        pq.write_table(rows.set_column(column, "line", pa.array(texts)), tmp_path / "rows" / night / "part-0.parquet")
+    job = tmp_path / "job.toml"
+    job.write_text(
+        'name = "empty"\n[data]\npath = "rows"\nkeys = ["id"]\n[columns]\nline = "text"\n'
+        '[train]\nto = "dt=2026-01-01"\nepochs = 20\n[model]\nstate = 32\n'
+    )
+
+    train(job)  # the losses of certain tokens are rounding, and no difference between the graph and torch
+    score(job)
+
+    scores = pq.read_table(tmp_path / "out" / "empty" / "scores" / "dt=2026-01-02" / "part-0.parquet")
+    assert scores["score"].to_numpy().argmax() == 239
+    assert scores["cell_column"].to_pylist()[239] == "line"
+
+
+@pytest.mark.slow
 def test_sampled_lines_are_made_of_known_words(job: Path) -> None:
     sample(job, seed=1)
 

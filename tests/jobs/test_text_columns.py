@@ -37,6 +37,7 @@ def texts(rows: int = 150, seed: int = 0) -> pa.Table:
             "zip": [f"0{value}" for value in rng.integers(1000, 1020, rows)],
             "word": [str(word) for word in rng.choice(["a", "b"], rows)],
             "same": ["x"] * rows,
+            "none": pa.nulls(rows, pa.string()),
             "x": amounts + rng.normal(0, 1, rows),
         }
     )
@@ -60,16 +61,18 @@ def test_init_proposes_numbers_and_dates_and_ignores_constants(tmp_path: Path) -
         "day": {"kind": "datetime", "format": "%d.%m.%Y"},
         "at": {"format": "%Y-%m-%d"},
         "same": "ignore",
+        "none": "ignore",
     }
     assert tomllib.loads(path.read_text())["data"]["event_time"] == "at"
     assert "constant: all 150 sampled values are 'x'" in path.read_text()
+    assert "missing: all 150 sampled values are null" in path.read_text()
 
 
 def test_without_a_word_of_the_job_text_is_a_category() -> None:
     schema = schema_of(texts())
 
     assert {column.name: column.kind for column in schema.columns if column.name != "x"} == dict.fromkeys(
-        ["price", "german", "day", "at", "zip", "word", "same"], "category"
+        ["price", "german", "day", "at", "zip", "word", "same", "none"], "category"
     ) | {column.name: column.kind for column in schema.columns if column.kind == "ignore"}
 
 
