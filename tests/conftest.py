@@ -39,20 +39,20 @@ from tests.support.object_store import (
     running_emulator,
     running_server,
 )
-from tests.support.workshop import Workshop
+from tests.support.workspace import Workspace
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
 
 ROOT = Path(__file__).parent.parent
 WRITERS: dict[str, Callable[[Path], object]] = {"cells": write_cells, "digits": write_digits}
-UNJUDGED = "quality = { check = false }\n"
-"""Judging takes seconds: the tests of the gate switch it on."""
+UNCHECKED = "quality = { check = false }\n"
+"""Quality checks take seconds; the tests of the quality gate enable them."""
 SHORTER = {"cells": "epochs = 60\n", "digits": "epochs = 4\n"}
 
 
-def yardsticks_of(trained: Path, folder: Path) -> Path:
-    """The yardsticks of a job, which is copied into `folder` and scored there; once, whichever process is first."""
+def fitted_baselines(trained: Path, folder: Path) -> Path:
+    """Score a copy of a job and fit its baselines, in the first process only; return the folder of the baselines."""
     with lock(folder.with_name(f"{folder.name}.lock"), wait_s=300):
         if not (folder / "done").exists():
             job = Path(shutil.copytree(trained, folder)) / "job.toml"
@@ -62,12 +62,12 @@ def yardsticks_of(trained: Path, folder: Path) -> Path:
     return folder / "out" / HIDDEN / "yardsticks"
 
 
-def make_workshop(folder: Path, name: str) -> Path:
+def make_example(folder: Path, name: str) -> Path:
     """Write an example table and its job, with a local bundle folder and a shorter training; return the job's path."""
     WRITERS[name](folder)
     text = (ROOT / "data" / name / "job.toml").read_text()
     text = text.replace('"../../exported"', '"exported"').replace("[train]\n", f"[train]\n{SHORTER[name]}")
-    text = re.sub(r"^quality = .*\n", "", text, flags=re.MULTILINE).replace("[samples]\n", f"[samples]\n{UNJUDGED}")
+    text = re.sub(r"^quality = .*\n", "", text, flags=re.MULTILINE).replace("[samples]\n", f"[samples]\n{UNCHECKED}")
     job = folder / "job.toml"
     job.write_text(text)
     return job
@@ -120,7 +120,7 @@ def _trained(shared: Path, name: str) -> Path:
     folder = shared / name
     with lock(shared / f"{name}.lock", wait_s=300):
         if not (folder / "done").exists():
-            train(make_workshop(folder, name))
+            train(make_example(folder, name))
             (folder / "done").touch()
     return folder
 
@@ -157,23 +157,23 @@ def machines(trained_machines: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cells_yardsticks(shared_folder: Path, trained_cells: Path) -> Path:
-    """The yardsticks that belong to the outputs of the cells example, fitted once; read only."""
-    return yardsticks_of(trained_cells, shared_folder / "cells_judged")
+def cells_baselines(shared_folder: Path, trained_cells: Path) -> Path:
+    """Fit the baselines for the outputs of the cells example, once per test run; read only."""
+    return fitted_baselines(trained_cells, shared_folder / "cells_baselines")
 
 
 @pytest.fixture
-def judged_cells(cells: Path, cells_yardsticks: Path) -> Path:
-    """A copy of the trained cells example with its yardsticks: the path of its job."""
-    shutil.copytree(cells_yardsticks, cells.parent / "out" / HIDDEN / "yardsticks")
+def cells_with_baselines(cells: Path, cells_baselines: Path) -> Path:
+    """Copy the trained cells example with its fitted baselines; return the path of its job."""
+    shutil.copytree(cells_baselines, cells.parent / "out" / HIDDEN / "yardsticks")
     return cells
 
 
 @pytest.fixture
-def scored_cells(judged_cells: Path) -> Path:
+def scored_cells(cells_with_baselines: Path) -> Path:
     """Score the nights of a copy of the trained cells example; return the path of its job."""
-    score(judged_cells)
-    return judged_cells
+    score(cells_with_baselines)
+    return cells_with_baselines
 
 
 @pytest.fixture
@@ -195,9 +195,9 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, linear: Bundle) -> Workshop:
+def workspace(tmp_path: Path, linear: Bundle) -> Workspace:
     """Return a folder in which partitions are scored with the bundle `linear`."""
-    return Workshop(tmp_path, linear)
+    return Workspace(tmp_path, linear)
 
 
 @pytest.fixture

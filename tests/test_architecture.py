@@ -1,4 +1,4 @@
-"""What holds for every module, found by listing the folder, so that a new one is held to it with no edit."""
+"""Rules for every module, found by listing the folder, so that new modules are checked without an edit."""
 
 import ast
 import configparser

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aepipe.versions import EXTRAS
-from tests.conftest import UNJUDGED
+from tests.conftest import UNCHECKED
 
 ROOT = Path(__file__).parent.parent
 MAIN = "from aepipe.cli.main import main; main()"
@@ -65,11 +65,11 @@ def test_commands_of_a_scoring_machine_need_no_extra(cells: Path, words: list[st
     ("words", "module", "extra"), [(["train", "--force"], "torch", "train"), (["evaluate"], "sklearn", "train")]
 )
 def test_a_missing_extra_is_one_sentence_with_the_command(
-    judged_cells: Path, words: list[str], module: str, extra: str
+    cells_with_baselines: Path, words: list[str], module: str, extra: str
 ) -> None:
-    command("score", judged_cells)
+    command("score", cells_with_baselines)
     name, *options = words
-    done = command(name, judged_cells, *options)
+    done = command(name, cells_with_baselines, *options)
 
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -79,8 +79,8 @@ def test_a_missing_extra_is_one_sentence_with_the_command(
 @pytest.mark.slow
 def test_sampling_on_a_scoring_machine_names_both_remedies(cells: Path) -> None:
     text = cells.read_text()
-    assert UNJUDGED in text
-    cells.write_text(text.replace(UNJUDGED, ""))
+    assert UNCHECKED in text
+    cells.write_text(text.replace(UNCHECKED, ""))
 
     done = command("sample", cells, "--rows", "5")
 
@@ -119,7 +119,7 @@ CALLS: dict[str, tuple[str, list[str]]] = {
         [],
     ),
 }
-"""What needs each extra: code, and the words of a command."""
+"""Uses of each extra: code, and the arguments of a command."""
 
 NOT_IMPORTED = {"all", "gpu", "dev", "docs", "benchmarks"}
 """Extras without a module that aepipe imports: `doctor` and the message about the device name what the GPU needs."""

@@ -1,4 +1,4 @@
-"""Closed forms of walks, attribute vectors and clusters."""
+"""Closed forms of traversals, attribute vectors and clusters."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Notebooks of docs/notebooks: each runs, and its last table says what the page about them says."""
+"""Notebooks of docs/notebooks: each runs, and its last table has the figures of the page about them."""
 
 import re
 import subprocess

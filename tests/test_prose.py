@@ -4,6 +4,7 @@ from tests.support.code_metrics import (
     banned_words,
     docstrings_that_are_clauses,
     function_lengths,
+    helpers_without_a_verb,
     lines_of_code,
     private_functions_with_one_caller,
     verb_share,
@@ -12,6 +13,7 @@ from tests.support.code_metrics import (
 # Lower a bound whenever the measure falls. The goal of the share of private functions is 12.
 MOST_BANNED_WORDS = 0
 MOST_CLAUSES = 0
+MOST_HELPERS_WITHOUT_A_VERB = 0
 LEAST_VERB_SHARE = 0.93  # properties are named by what they are
 MOST_PRIVATE_PER_1000_LINES = 12.0
 MOST_LINES_AT_THE_MEDIAN = 7
@@ -35,6 +37,12 @@ def test_no_more_docstrings_begin_with_a_clause() -> None:
 
 def test_function_docstrings_begin_with_a_verb() -> None:
     assert verb_share() >= LEAST_VERB_SHARE
+
+
+def test_docstrings_of_test_helpers_begin_with_a_verb() -> None:
+    found = helpers_without_a_verb()
+
+    assert len(found) <= MOST_HELPERS_WITHOUT_A_VERB, _list(found)
 
 
 def test_few_private_functions_have_one_caller() -> None:

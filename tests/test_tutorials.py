@@ -205,7 +205,7 @@ CHECKS: dict[str, Callable[[Path, Names], None]] = {
     "tables": check_tables,
     "text": check_text,
 }
-"""What a tutorial promises, by its page."""
+"""Checks of the results that a tutorial promises, by page."""
 
 
 def test_every_tutorial_has_a_check() -> None:

@@ -1,6 +1,6 @@
-"""The wheel, alone with the packages that its metadata asks for: it scores, and stays small. Nothing is downloaded.
+"""The wheel with only the packages that its metadata requires: it scores, and stays small. Nothing is downloaded.
 
-Packages are linked from the environment of the tests, so that a requirement that the wheel does not state is absent.
+Packages are linked from the environment of the tests, so that a requirement missing from the wheel is absent.
 """
 
 import subprocess

@@ -14,14 +14,14 @@ TABLE = pa.table({"a": [1.0, 2.0], "b": ["x", None]})
 
 
 class Stream:
-    """What a DuckDB relation or a Polars frame has."""
+    """Stand-in for a DuckDB relation or a Polars frame."""
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return TABLE.__arrow_c_stream__(requested_schema)
 
 
 class Interchange:
-    """What other data frames have."""
+    """Stand-in for other data frames."""
 
     def __dataframe__(self, nan_as_null: bool = False, allow_copy: bool = True) -> object:
         return TABLE.__dataframe__(nan_as_null, allow_copy)

@@ -1,4 +1,4 @@
-"""The Python interface: pandas and Arrow, answers in kind."""
+"""The Python interface: pandas in, pandas out; Arrow in, Arrow out."""
 
 import xml.etree.ElementTree as ET
 from copy import copy

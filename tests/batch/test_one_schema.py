@@ -11,7 +11,7 @@ import pytest
 from aepipe.errors import SchemaMismatch
 from aepipe.tables.partitions import Partition
 from tests.support.linear_bundle import make_bundle, numbers
-from tests.support.workshop import Workshop
+from tests.support.workspace import Workspace
 
 
 def rows(ids: pa.Array, truth: pa.Array | None) -> pa.Table:
@@ -31,22 +31,24 @@ IDS = [1, 2, 3, 4, 5, 6, 7, None, None, None, 9, 10]
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Workshop:
+def workspace(tmp_path: Path) -> Workspace:
     training = rows(pa.array(range(60), pa.int64()), pa.array(["a"] * 60))
-    return Workshop(tmp_path, make_bundle(tmp_path, training, data={"keys": ["id"], "labels": ["truth"]}))
+    return Workspace(tmp_path, make_bundle(tmp_path, training, data={"keys": ["id"], "labels": ["truth"]}))
 
 
-def score(shop: Workshop, name: str, table: pa.Table) -> None:
-    written = shop.write(table)
-    folder = written.files[0].parent.rename(shop.folder / name) if name != written.name else written.files[0].parent
-    shop.score(Partition(name, tuple(folder.iterdir())))
+def score(workspace: Workspace, name: str, table: pa.Table) -> None:
+    written = workspace.write(table)
+    folder = (
+        written.files[0].parent.rename(workspace.folder / name) if name != written.name else written.files[0].parent
+    )
+    workspace.score(Partition(name, tuple(folder.iterdir())))
 
 
 @pytest.fixture
-def scores(shop: Workshop) -> Path:
+def scores(workspace: Workspace) -> Path:
     for name, table in reversed(TABLES.items()):
-        score(shop, name, table)
-    return shop.out / "scores"
+        score(workspace, name, table)
+    return workspace.out / "scores"
 
 
 def test_the_scores_read_as_one_dataset(scores: Path) -> None:
@@ -78,6 +80,6 @@ def test_other_engines_read_the_scores(scores: Path, engine: str) -> None:
     assert ids == IDS
 
 
-def test_a_partition_whose_keys_would_change_is_refused(shop: Workshop) -> None:
+def test_a_partition_whose_keys_would_change_is_refused(workspace: Workspace) -> None:
     with pytest.raises(SchemaMismatch, match=r"column 'id' is string .+ but int64 in the outputs.+ Write it as int64"):
-        score(shop, "dt=2026-01-01", rows(pa.array(["007", "8"]), None))
+        score(workspace, "dt=2026-01-01", rows(pa.array(["007", "8"]), None))

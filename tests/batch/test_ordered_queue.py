@@ -33,7 +33,7 @@ class Ledger:
     def run(self, threads: int = THREADS, *, pause_s: float = 0.002) -> None:
         def step(item: int, buffer: list[int]) -> int:
             buffer.append(item)
-            assert buffer == [item]  # nobody else has it
+            assert buffer == [item]  # no other worker shares it
             time.sleep(pause_s * PAUSES[item % len(PAUSES)])
             buffer.clear()
             return item

@@ -15,15 +15,15 @@ from aepipe.inference.batch_runner import Runner
 from aepipe.inference.session import Session
 from aepipe.layout import UNSEEN
 from tests.support.linear_bundle import make_bundle, numbers
-from tests.support.workshop import CallbackSlot, Workshop, matrix, spoiled
+from tests.support.workspace import CallbackSlot, Workspace, matrix, rows_with
 
 
-def test_nan_and_infinity_give_a_null_score_and_a_reason(shop: Workshop) -> None:
-    table = spoiled({3: np.nan, 8: np.inf, 99: -np.inf})
+def test_nan_and_infinity_give_a_null_score_and_a_reason(workspace: Workspace) -> None:
+    table = rows_with({3: np.nan, 8: np.inf, 99: -np.inf})
 
-    result = shop.score(shop.write(table), batch_rows=9)
+    result = workspace.score(workspace.write(table), batch_rows=9)
 
-    scores, features = shop.read(), shop.read("features")
+    scores, features = workspace.read(), workspace.read("features")
     fine = [row for row in range(100) if row not in {3, 8, 99}]
     assert [row for row in range(100) if scores["score"][row].as_py() is None] == [3, 8, 99]
     assert [row for row in range(100) if features["z_000"][row].as_py() is None] == [3, 8, 99]
@@ -36,39 +36,39 @@ def test_nan_and_infinity_give_a_null_score_and_a_reason(shop: Workshop) -> None
 
 
 def test_missing_values_are_scored_if_training_had_some(tmp_path: Path) -> None:
-    shop = Workshop(tmp_path, make_bundle(tmp_path, spoiled({1: np.nan}), data={"keys": ["id"]}))
-    table = spoiled({5: np.nan})
+    workspace = Workspace(tmp_path, make_bundle(tmp_path, rows_with({1: np.nan}), data={"keys": ["id"]}))
+    table = rows_with({5: np.nan})
 
-    shop.score(shop.write(table))
+    workspace.score(workspace.write(table))
 
     expected = np.abs(np.nan_to_num(matrix(table))).sum(axis=1)
-    np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-6)
+    np.testing.assert_allclose(workspace.read()["score"], expected, rtol=1e-6)
 
 
-def test_non_finite_score_is_null_with_a_reason(shop: Workshop) -> None:
-    table = spoiled({4: 3e38}).set_column(3, "c", pa.array(np.full(100, 3e38, np.float32)))
+def test_non_finite_score_is_null_with_a_reason(workspace: Workspace) -> None:
+    table = rows_with({4: 3e38}).set_column(3, "c", pa.array(np.full(100, 3e38, np.float32)))
 
     with np.errstate(all="ignore"):
-        shop.score(shop.write(table), max_invalid_share=1.0)
+        workspace.score(workspace.write(table), max_invalid_share=1.0)
 
-    assert shop.read()["invalid_reason"][4].as_py() == "the score is not finite"
-    assert shop.read()["invalid_reason"].null_count == 99
-    assert shop.read()["p_value"].null_count == 1
+    assert workspace.read()["invalid_reason"][4].as_py() == "the score is not finite"
+    assert workspace.read()["invalid_reason"].null_count == 99
+    assert workspace.read()["p_value"].null_count == 1
 
 
 def test_unseen_categories_are_scored_and_counted(tmp_path: Path) -> None:
     def coloured(names: Sequence[str]) -> pa.Table:
         return numbers(len(names)).append_column("colour", pa.array(names))
 
-    shop = Workshop(tmp_path, make_bundle(tmp_path, coloured(["red", "blue"] * 50), data={"keys": ["id"]}))
+    workspace = Workspace(tmp_path, make_bundle(tmp_path, coloured(["red", "blue"] * 50), data={"keys": ["id"]}))
 
     table = coloured(["red", "pink", "blue", "pink"] * 5)
-    result = shop.score(shop.write(table, group=7), batch_rows=1)
+    result = workspace.score(workspace.write(table, group=7), batch_rows=1)
 
     assert result.details.unseen == {"colour": 10}
     codes = {"red": 4, "blue": 3, "pink": UNSEEN}
     expected = np.abs(matrix(table)).sum(axis=1) + [codes[name] for name in table["colour"].to_pylist()]
-    np.testing.assert_allclose(shop.read()["score"], expected, rtol=1e-6)
+    np.testing.assert_allclose(workspace.read()["score"], expected, rtol=1e-6)
 
 
 def test_texts_that_are_longer_than_the_model_reads_are_counted(tmp_path: Path) -> None:
@@ -76,60 +76,62 @@ def test_texts_that_are_longer_than_the_model_reads_are_counted(tmp_path: Path) 
         return numbers(len(texts)).append_column("line", pa.array(texts))
 
     columns = {"line": {"kind": "text", "length": 2}}
-    shop = Workshop(tmp_path, make_bundle(tmp_path, lines(["a b", "b"] * 50), data={"keys": ["id"]}, columns=columns))
+    workspace = Workspace(
+        tmp_path, make_bundle(tmp_path, lines(["a b", "b"] * 50), data={"keys": ["id"]}, columns=columns)
+    )
 
-    longer = shop.score(shop.write(lines(["a b a", "a b", "b", "b b b"] * 5), group=7), batch_rows=3)
-    fine = shop.score(shop.write(lines(["a b", "b"] * 5)))
+    longer = workspace.score(workspace.write(lines(["a b a", "a b", "b", "b b b"] * 5), group=7), batch_rows=3)
+    fine = workspace.score(workspace.write(lines(["a b", "b"] * 5)))
 
     assert longer.details.cut == {"line": 10}
     assert "cut" not in fine.details.model_dump()
 
 
-def test_empty_partition_gives_empty_files_with_the_schema(shop: Workshop) -> None:
-    partition = shop.write(numbers(10))
-    shop.score(partition)
-    full = {output: shop.read(output).schema for output in ("scores", "features")}
-    shop.write(numbers(0))
+def test_empty_partition_gives_empty_files_with_the_schema(workspace: Workspace) -> None:
+    partition = workspace.write(numbers(10))
+    workspace.score(partition)
+    full = {output: workspace.read(output).schema for output in ("scores", "features")}
+    workspace.write(numbers(0))
 
-    result = shop.score(partition)
+    result = workspace.score(partition)
 
     assert result.status == "written"
-    assert [shop.read(output).num_rows for output in full] == [0, 0]
-    assert all(shop.read(output).schema.equals(schema) for output, schema in full.items())
+    assert [workspace.read(output).num_rows for output in full] == [0, 0]
+    assert all(workspace.read(output).schema.equals(schema) for output, schema in full.items())
 
 
-def test_faults_of_all_files_are_one_error(shop: Workshop) -> None:
+def test_faults_of_all_files_are_one_error(workspace: Workspace) -> None:
     changed = numbers(10).set_column(1, "a", pa.array(["x"] * 10))
-    partition = shop.write(numbers(10).drop_columns(["b", "id"]), changed)
+    partition = workspace.write(numbers(10).drop_columns(["b", "id"]), changed)
 
     with pytest.raises(SchemaMismatch) as raised:
-        shop.score(partition)
+        workspace.score(partition)
 
     text = str(raised.value)
     assert len(raised.value.faults) == 3
     assert text.startswith(str(partition.files[0]))
     assert all(f"'{name}'" in text for name in ("a", "b", "id"))
     assert f"{partition.files[1]} has column 'a' as string" in text
-    assert not shop.out.joinpath("scores").exists()
+    assert not workspace.out.joinpath("scores").exists()
 
 
 @pytest.mark.parametrize("kept", [0, 100, -1])
-def test_truncated_file_keeps_the_earlier_outputs(shop: Workshop, kept: int) -> None:
-    partition = shop.write(numbers(100), numbers(100))
-    shop.score(partition)
-    before = shop.snapshot()
+def test_truncated_file_keeps_the_earlier_outputs(workspace: Workspace, kept: int) -> None:
+    partition = workspace.write(numbers(100), numbers(100))
+    workspace.score(partition)
+    before = workspace.snapshot()
     partition.files[1].write_bytes(partition.files[1].read_bytes()[:kept])
 
     with pytest.raises(DataUnreadable, match=r"part-1\.parquet"):
-        shop.score(partition)
+        workspace.score(partition)
 
-    assert shop.snapshot() == before
+    assert workspace.snapshot() == before
 
 
-def test_corrupt_page_keeps_the_earlier_outputs(shop: Workshop) -> None:
-    partition = shop.write(numbers(5000))
-    shop.score(partition)
-    before = shop.snapshot()
+def test_corrupt_page_keeps_the_earlier_outputs(workspace: Workspace) -> None:
+    partition = workspace.write(numbers(5000))
+    workspace.score(partition)
+    before = workspace.snapshot()
     pq.write_table(
         numbers(5000), partition.files[0], row_group_size=500, write_page_checksum=True, use_dictionary=False
     )
@@ -139,30 +141,32 @@ def test_corrupt_page_keeps_the_earlier_outputs(shop: Workshop) -> None:
     partition.files[0].write_bytes(bytes(data))
 
     with pytest.raises(DataUnreadable, match=r"part-0\.parquet, row group"):
-        shop.score(partition)
+        workspace.score(partition)
 
-    assert shop.snapshot() == before
+    assert workspace.snapshot() == before
 
 
-def test_too_many_invalid_rows_fail_with_their_reasons(shop: Workshop) -> None:
-    partition = shop.write(spoiled(dict.fromkeys(range(11), np.inf) | {50: np.nan}))
+def test_too_many_invalid_rows_fail_with_their_reasons(workspace: Workspace) -> None:
+    partition = workspace.write(rows_with(dict.fromkeys(range(11), np.inf) | {50: np.nan}))
 
     with pytest.raises(
         TooManyInvalid, match=r"12 of 100 rows .+ \(11 x b is infinite.*; 1 x b is missing.*\).* 10\.0%"
     ):
-        shop.score(partition, max_invalid_share=0.1)
-    assert not shop.snapshot()
+        workspace.score(partition, max_invalid_share=0.1)
+    assert not workspace.snapshot()
 
-    assert shop.score(partition, max_invalid_share=0.12).status == "written"
+    assert workspace.score(partition, max_invalid_share=0.12).status == "written"
 
 
-def test_file_that_changes_while_read_is_refused(shop: Workshop) -> None:
-    partition = shop.write(numbers(100))
-    runner = Runner(lambda: Session(shop.bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
+def test_file_that_changes_while_read_is_refused(workspace: Workspace) -> None:
+    partition = workspace.write(numbers(100))
+    runner = Runner(lambda: Session(workspace.bundle.part("scorer")[0], device="cpu"), batch_rows=2048)
 
     def meddle(share: float) -> None:
-        shop.write(numbers(100, seed=9))
+        workspace.write(numbers(100, seed=9))
 
     with pytest.raises(DataUnreadable, match=r"part-0\.parquet changed while it was read"):
-        score_partition(shop.bundle, partition, ScoreSettings(shop.out), runner, slot=CallbackSlot(progress=meddle))
-    assert not shop.snapshot()
+        score_partition(
+            workspace.bundle, partition, ScoreSettings(workspace.out), runner, slot=CallbackSlot(progress=meddle)
+        )
+    assert not workspace.snapshot()

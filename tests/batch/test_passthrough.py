@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.linear_bundle import make_bundle, numbers
-from tests.support.workshop import Workshop
+from tests.support.workspace import Workspace
 
 ROWS = 40
 
@@ -57,12 +57,12 @@ def test_passthrough_columns_are_unchanged(tmp_path: Path, role: str) -> None:
     table = numbers(ROWS).drop_columns("id")
     for name, column in CARRIED.items():
         table = table.append_column(name, column)
-    shop = Workshop(tmp_path, make_bundle(tmp_path, table, data={role: list(CARRIED)}))
-    partition = shop.write(table, group=16)
+    workspace = Workspace(tmp_path, make_bundle(tmp_path, table, data={role: list(CARRIED)}))
+    partition = workspace.write(table, group=16)
 
-    shop.score(partition)
+    workspace.score(partition)
 
-    source, scores = pq.ParquetFile(partition.files[0]).read(), shop.read()
+    source, scores = pq.ParquetFile(partition.files[0]).read(), workspace.read()
     for name in CARRIED:
         assert scores.schema.field(name).type == source.schema.field(name).type, name
         assert _exactly(scores[name]) == _exactly(source[name]), name

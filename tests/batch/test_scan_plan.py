@@ -16,7 +16,7 @@ from aepipe.errors import SchemaMismatch
 from aepipe.tables.parquet_reader import slices
 from aepipe.tables.schema_check import infer
 from tests.support.linear_bundle import make_bundle, numbers
-from tests.support.workshop import Workshop
+from tests.support.workspace import Workspace
 
 CARRIED = pa.table(
     {
@@ -31,20 +31,20 @@ CARRIED = pa.table(
 )
 
 
-def carrying(folder: Path) -> tuple[Workshop, pa.Table]:
+def carrying(folder: Path) -> tuple[Workspace, pa.Table]:
     table = numbers(60)
     for name in CARRIED.column_names:
         table = table.append_column(name, CARRIED[name])
     roles = {"keys": ["id", "key", "text", "blob", "price", "pet"], "labels": ["truth"], "event_time": "when"}
-    return Workshop(folder, make_bundle(folder, table, data=roles)), table
+    return Workspace(folder, make_bundle(folder, table, data=roles)), table
 
 
 def test_keys_event_time_and_labels_pass_through_unchanged(tmp_path: Path) -> None:
-    shop, table = carrying(tmp_path)
+    workspace, table = carrying(tmp_path)
 
-    shop.score(shop.write(table, group=7))
+    workspace.score(workspace.write(table, group=7))
 
-    scores, features = shop.read(), shop.read("features")
+    scores, features = workspace.read(), workspace.read("features")
     assert scores.schema.names[:8] == ["id", "key", "text", "blob", "price", "pet", "when", "truth"]
     assert features.schema.names == [
         "id",
@@ -64,25 +64,25 @@ def test_keys_event_time_and_labels_pass_through_unchanged(tmp_path: Path) -> No
 
 
 def test_labels_may_be_absent_from_some_files_or_all(tmp_path: Path) -> None:
-    shop, table = carrying(tmp_path)
+    workspace, table = carrying(tmp_path)
     unlabelled = table.drop_columns("truth")
 
-    shop.score(shop.write(unlabelled.slice(0, 30), table.slice(30)))
-    some = shop.read()
-    shop.score(shop.write(unlabelled, unlabelled))
+    workspace.score(workspace.write(unlabelled.slice(0, 30), table.slice(30)))
+    some = workspace.read()
+    workspace.score(workspace.write(unlabelled, unlabelled))
 
     assert some["truth"].to_pylist() == [None] * 30 + table["truth"].to_pylist()[30:]
-    assert shop.read()["truth"].null_count == shop.read().num_rows
-    assert shop.read().schema.equals(some.schema)
+    assert workspace.read()["truth"].null_count == workspace.read().num_rows
+    assert workspace.read().schema.equals(some.schema)
 
 
-def test_keys_of_several_types_are_unified(shop: Workshop) -> None:
+def test_keys_of_several_types_are_unified(workspace: Workspace) -> None:
     wide = numbers(10, first_id=2**40)
     narrow = numbers(10).set_column(0, "id", pa.array(range(10), pa.int16()))
 
-    shop.score(shop.write(narrow, wide))
+    workspace.score(workspace.write(narrow, wide))
 
-    assert shop.read()["id"].to_pylist() == [*range(10), *range(2**40, 2**40 + 10)]
+    assert workspace.read()["id"].to_pylist() == [*range(10), *range(2**40, 2**40 + 10)]
 
 
 @pytest.mark.parametrize(
@@ -101,27 +101,29 @@ def test_passthrough_columns_have_the_type_of_training_or_without_one_the_common
 ) -> None:
     table = numbers(60)
     bundle = make_bundle(tmp_path, table.append_column("note", pa.nulls(60, trained)), data={"labels": ["note"]})
-    shop = Workshop(tmp_path, bundle)
-    partition = shop.write(*(table.append_column("note", pa.nulls(60, kind)) for kind in (first, second)))
+    workspace = Workspace(tmp_path, bundle)
+    partition = workspace.write(*(table.append_column("note", pa.nulls(60, kind)) for kind in (first, second)))
 
-    (field,) = (each for each in plan_scan(partition.files, shop.bundle.encoding).passthrough if each.name == "note")
+    (field,) = (
+        each for each in plan_scan(partition.files, workspace.bundle.encoding).passthrough if each.name == "note"
+    )
 
     assert field.type == expected
 
 
-def test_keys_without_a_common_type_are_refused(shop: Workshop) -> None:
+def test_keys_without_a_common_type_are_refused(workspace: Workspace) -> None:
     named = numbers(10).set_column(0, "id", pa.array([f"row {row}" for row in range(10)]))
 
     with pytest.raises(SchemaMismatch, match=r"column 'id' is string .+ but int64 in the outputs.+ Write it as int64"):
-        shop.score(shop.write(numbers(10), named))
+        workspace.score(workspace.write(numbers(10), named))
 
 
 def test_key_named_like_an_output_column_is_refused(tmp_path: Path) -> None:
     table = numbers(60).rename_columns(["score", "a", "b", "c"])
-    shop = Workshop(tmp_path, make_bundle(tmp_path, table, data={"keys": ["score"]}))
+    workspace = Workspace(tmp_path, make_bundle(tmp_path, table, data={"keys": ["score"]}))
 
     with pytest.raises(SchemaMismatch, match=r"column 'score' has the name of an output column of scores\. Rename it"):
-        shop.score(shop.write(table))
+        workspace.score(workspace.write(table))
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)

@@ -1,4 +1,4 @@
-"""What the benchmark of calibration counts, on rows whose answer is known."""
+"""Counts of the calibration benchmark, on rows with known results."""
 
 import numpy as np
 import pytest

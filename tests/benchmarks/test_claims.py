@@ -1,4 +1,4 @@
-"""The measures of families against closed forms, and what counts as better."""
+"""Measures of families against closed forms, and the definition of better."""
 
 import math
 
@@ -17,7 +17,7 @@ from benchmarks.claims import CLAIMS, Claim, Found, Parts, distance_to_normal, i
 
 
 class Row:
-    """Preprocessed rows of the test: numbers alone."""
+    """Preprocessed rows of the tests, with numbers only."""
 
     def __init__(self, dense: Tensor) -> None:
         self.dense = dense

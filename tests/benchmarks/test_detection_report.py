@@ -1,4 +1,4 @@
-"""What detection keeps, scores and writes, without training anything."""
+"""Results, scores and pages of the detection benchmark, without training."""
 
 import importlib.util
 from pathlib import Path
@@ -23,8 +23,8 @@ def split() -> Split:
     """Generate correlated rows, and anomalies that only break the correlation."""
     generator = np.random.default_rng(0)
     mixing = np.asarray([[1.0, 0.9, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 5.0]])
-    normal, strange = generator.standard_normal((600, 3)) @ mixing, generator.standard_normal((40, 3)) * [1, 1, 5]
-    rows = np.concatenate([normal[300:], strange])
+    normal, anomalous = generator.standard_normal((600, 3)) @ mixing, generator.standard_normal((40, 3)) * [1, 1, 5]
+    rows = np.concatenate([normal[300:], anomalous])
     return Split(normal[:300], rows, np.arange(len(rows)) >= 300, scores_own_rows=False)
 
 
@@ -50,7 +50,7 @@ def test_rows_that_score_alike_share_their_rank() -> None:
     assert quality(np.ones(4), split)["auroc"] == 0.5
 
 
-def test_yardsticks_find_what_breaks_a_correlation(split: Split) -> None:
+def test_baselines_find_what_breaks_a_correlation(split: Split) -> None:
     found = {
         each.name: quality(each.run(split, 0, Clock()).scores, split)["auroc"]
         for each in detection_baselines.detectors()

@@ -1,4 +1,4 @@
-"""How tables are cut for detectors."""
+"""Splits of tables for detectors."""
 
 from pathlib import Path
 

@@ -7,7 +7,7 @@ from benchmarks.adult import as_dictionaries, read
 from benchmarks.encoding import ALL, CATEGORIES, NUMBERS, Speed, ours, section, times
 
 
-def test_a_peer_stands_beside_ours_that_does_the_same() -> None:
+def test_a_peer_is_compared_with_our_encoding_of_the_same_kind() -> None:
     speeds = [
         Speed(NUMBERS, "codes", 500.0),
         Speed(NUMBERS, "tensors", 8_000.0),

@@ -1,4 +1,4 @@
-"""The comparison of imputers: what is hidden, how far off fillings are, and the encoding for scikit-learn."""
+"""Comparison of imputers: hidden cells, errors of filled values, and the encoding for scikit-learn."""
 
 import numpy as np
 import pyarrow as pa

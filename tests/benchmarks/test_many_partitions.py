@@ -1,4 +1,4 @@
-"""The driver of a run with many partitions: one result each, and memory for little more than the results."""
+"""Driver of a run with many partitions: one result each, and little memory beyond the results."""
 
 import tracemalloc
 from collections.abc import Callable

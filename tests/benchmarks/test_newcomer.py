@@ -1,4 +1,4 @@
-"""The newcomer's path: its table of steps, and a step that fails."""
+"""The newcomer benchmark: its table of steps, and a step that fails."""
 
 import csv
 import sys

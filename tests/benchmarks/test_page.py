@@ -1,4 +1,4 @@
-"""Tables find their place in the page."""
+"""Tables are written to their places in the page."""
 
 from pathlib import Path
 

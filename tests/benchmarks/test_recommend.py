@@ -1,4 +1,4 @@
-"""Measures of rankings against hand-made cases, and the baselines on a small world."""
+"""Measures of rankings against hand-made cases, and baselines on a small catalogue."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Cut tables of the benchmark, and cross-conformal alarms of other detectors against the distribution of their law."""
+"""Truncated tables of the benchmark, and cross-conformal alarms of other detectors against their distribution."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What was measured outlives a crash."""
+"""Stored measurements survive a crash."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the replay of streams counts, on series whose answer is known."""
+"""Counts of the replay of streams, on series with known results."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Measures of synthetic rows of any table: each knows rows that are as good as real, and the fault it is made for."""
+"""Measures of synthetic rows: each accepts rows as good as real, and finds the fault it is made for."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What throughput scores and says: that everyone does the same work, and that goals are held against what was found."""
+"""The throughput benchmark: all contenders do the same work, and goals are compared with the results."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Loss against time: every contender learns, and the page says what it took."""
+"""Loss against time: every contender learns, and the page states the cost."""
 
 import functools
 from pathlib import Path

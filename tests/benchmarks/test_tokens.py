@@ -1,4 +1,4 @@
-"""Sets of texts of the benchmark of tokens, and how far its graphs are from torch."""
+"""Text data sets of the benchmark of tokens, and the difference of its graphs from torch."""
 
 from aepipe.bundles.bundle import PartInfo
 from aepipe.export.export import Exported

@@ -1,4 +1,4 @@
-"""The benchmark of what people wait for runs each step, and its table has a row for each."""
+"""The benchmark of waiting times runs each step, and its table has a row per step."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Generated table of very many columns: its shape, rare flags, and topics that tell anomalies apart."""
+"""Generated table with very many columns: its shape, rare flags, and topics that differ for anomalies."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The zoo's measures on answers that are known."""
+"""Measures of the model zoo on known results."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_frechet_distance_agrees_with_the_matrix_square_root(generator: np.rando
     assert distance == pytest.approx(shift + np.trace(covariances[0] + covariances[1] - 2 * crossed))
 
 
-def test_frechet_distance_bears_a_feature_that_never_changes(generator: np.random.Generator) -> None:
+def test_frechet_distance_is_defined_with_a_feature_that_never_changes(generator: np.random.Generator) -> None:
     first, second = generator.standard_normal((2, 300, 3))
     first[:, 1] = second[:, 1] = 0.0
 
@@ -117,15 +117,15 @@ def test_total_correlation_of_three_latents_counts_every_pair() -> None:
     assert measured == pytest.approx(closed, abs=0.03)
 
 
-def test_total_correlation_does_not_see_a_latent_that_says_nothing() -> None:
+def test_total_correlation_ignores_a_constant_latent() -> None:
     means = correlated(1_000, 0.5 * np.asarray([[1, 0.8], [0.8, 1]]), seed=5)
     log_var = np.full_like(means, np.log(0.5))
     dead = np.zeros((len(means), 1))
 
     without = total_correlation(Gaussians(means, log_var), draws=1_500, seed=6)
-    beside = total_correlation(Gaussians(np.hstack([means, dead]), np.hstack([log_var, dead])), draws=1_500, seed=6)
+    with_dead = total_correlation(Gaussians(np.hstack([means, dead]), np.hstack([log_var, dead])), draws=1_500, seed=6)
 
-    assert beside == pytest.approx(without, abs=0.05)
+    assert with_dead == pytest.approx(without, abs=0.05)
 
 
 def test_the_gap_is_one_where_each_latent_is_one_factor() -> None:
@@ -152,7 +152,7 @@ def test_the_gap_is_zero_where_latents_know_nothing() -> None:
 
 
 def test_the_gap_of_a_noisy_bit_is_the_information_of_its_channel() -> None:
-    """A bit behind Gaussian noise against a latent that knows nothing: I is log 2 less the equivocation."""
+    """The information about a bit in Gaussian noise is log 2 less the equivocation; the other latent is constant."""
     factors = full_factorial(2)
     means = np.asarray([[-1.0, 0.0], [1.0, 0.0]])
     grid = np.linspace(-8, 8, 8_001)

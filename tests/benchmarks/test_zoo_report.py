@@ -50,7 +50,7 @@ def test_a_gap_is_counted_in_pooled_standard_deviations() -> None:
 
 def test_a_figure_without_its_numbers_is_not_reached() -> None:
     assert reached(Figure("", "ours", "speed"), NUMBERS) is None
-    assert reached(Figure("", "ours", "error", against=("nobody", "error"), how="ratio"), NUMBERS) is None
+    assert reached(Figure("", "ours", "error", against=("missing", "error"), how="ratio"), NUMBERS) is None
 
 
 def test_every_figure_names_experiments_that_there_are() -> None:

@@ -116,7 +116,7 @@ def mutant(base: Path, folder: Path, seed: int) -> tuple[Path, str]:
 
 
 def main(base: str, first: int, count: int) -> None:
-    """Fuzz a bundle with `count` seeds from `first` on, and print one line of counts."""
+    """Open mutants of a bundle with `count` seeds from `first` on, and print one line of counts."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     opened: list[str] = []
     own = tuple(map(str, (sys.prefix, sys.base_prefix, Path(__file__).resolve().parents[2], "/proc", "/usr", "/sys")))

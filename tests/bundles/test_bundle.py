@@ -114,7 +114,7 @@ def test_any_changed_byte_is_refused_and_its_file_named(
 
 
 def _edit_manifest(bundle: Path, **changes: object) -> Path:
-    """Edit the manifest, and rename the folder to match."""
+    """Change the manifest, and rename the folder to match."""
     edited = json.dumps(json.loads((bundle / "MANIFEST.json").read_text()) | changes).encode()
     (bundle / "MANIFEST.json").write_bytes(edited)
     return bundle.rename(bundle.with_name(f"20261121T120000Z-{sha256_bytes(edited)[:8]}"))

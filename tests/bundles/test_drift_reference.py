@@ -1,4 +1,4 @@
-"""Reference distributions: what is binned, and how later values are counted."""
+"""Reference distributions: binned columns, and counts of later values."""
 
 import numpy as np
 import pytest

@@ -73,7 +73,7 @@ def test_the_champion_at_a_given_time_is_known(folder: Path) -> None:
     assert registry.alias_at("champion", one) == first
     assert registry.alias_at("champion", three - timedelta(microseconds=1)) == first
     assert registry.alias_at("champion", three) == second
-    assert registry.alias_at("nobody", three) is None
+    assert registry.alias_at("unknown", three) is None
 
 
 def test_a_rollback_goes_back_one_change_and_the_next_one_further(folder: Path) -> None:
@@ -180,7 +180,7 @@ def _log_of_five(folder: Path) -> Path:
     return log
 
 
-def test_a_log_that_nobody_changed_has_no_fault(folder: Path) -> None:
+def test_an_unchanged_log_has_no_fault(folder: Path) -> None:
     log = _log_of_five(folder)
 
     assert ['"chain"' in line for line in log.read_text().splitlines()] == [False, False, True, True, True]

@@ -1,4 +1,4 @@
-"""Adaptive alpha against a plain reading of its rule, on streams whose rate is known."""
+"""Adaptive alpha against a plain implementation of its rule, on streams with known rates."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from aepipe.calibration.adaptive import HIGHEST, STEP, Adaptive, State, buffer_r
 from aepipe.calibration.conformal import KEPT, Calibration
 
 
-def plainly(scores: list[float], alpha: float, state: State) -> tuple[list[bool], float, list[float]]:
+def apply_rule(scores: list[float], alpha: float, state: State) -> tuple[list[bool], float, list[float]]:
     """Apply the rule score by score: return flags, the last alpha and the scores kept."""
     buffer, at, flags = list(state.scores), state.alpha, []
     for score in scores:
@@ -28,13 +28,13 @@ def plainly(scores: list[float], alpha: float, state: State) -> tuple[list[bool]
 )
 def test_flags_are_those_of_counting_in_the_buffer(first: list[int], scores: list[int], alpha: float) -> None:
     state = State(alpha=alpha, scores=tuple(map(float, first)))
-    judge = Adaptive(alpha, state)
+    adaptive = Adaptive(alpha, state)
 
-    found = judge.flags(np.array(scores, float))
+    found = adaptive.flags(np.array(scores, float))
 
-    flags, at, buffer = plainly([float(score) for score in scores], alpha, state)
+    flags, at, buffer = apply_rule([float(score) for score in scores], alpha, state)
     assert found.tolist() == flags
-    assert judge.state == State(alpha=at, scores=tuple(buffer))
+    assert adaptive.state == State(alpha=at, scores=tuple(buffer))
 
 
 @given(st.integers(0, 1_500), st.integers(0, 1_500))
@@ -46,9 +46,9 @@ def test_where_a_stream_is_cut_into_nights_changes_nothing(one: int, other: int)
     found = []
 
     for part in np.split(scores, sorted((one, other))):
-        judge = Adaptive(0.01, State.model_validate_json(state.model_dump_json()))
-        found.append(judge.flags(part))
-        state = judge.state
+        adaptive = Adaptive(0.01, State.model_validate_json(state.model_dump_json()))
+        found.append(adaptive.flags(part))
+        state = adaptive.state
 
     assert np.array_equal(np.concatenate(found), expected)
     assert state == whole.state
@@ -80,19 +80,19 @@ def test_the_share_flagged_comes_back_to_alpha_where_a_fixed_threshold_drowns(ki
 
 def test_alpha_stays_within_its_bounds_and_a_flat_stretch_stores_up_no_alarms() -> None:
     calibration = Calibration.fit(np.arange(99.0), alpha=0.01)
-    judge = Adaptive(0.01, State.of(calibration))
+    adaptive = Adaptive(0.01, State.of(calibration))
 
-    assert not judge.flags(np.zeros(50_000)).any()
-    assert judge.state.alpha == pytest.approx(0.1)
-    assert judge.flags(np.arange(1.0, 200.0)).sum() < 20
+    assert not adaptive.flags(np.zeros(50_000)).any()
+    assert adaptive.state.alpha == pytest.approx(0.1)
+    assert adaptive.flags(np.arange(1.0, 200.0)).sum() < 20
 
 
 def test_missing_scores_are_not_flagged_and_leave_the_state_as_it_is() -> None:
     state = State.of(Calibration.fit(np.arange(99.0), alpha=0.01))
-    judge = Adaptive(0.01, state)
+    adaptive = Adaptive(0.01, state)
 
-    assert judge.flags(np.array([np.nan, np.inf, -np.inf])).tolist() == [False] * 3
-    assert judge.state == state
+    assert adaptive.flags(np.array([np.nan, np.inf, -np.inf])).tolist() == [False] * 3
+    assert adaptive.state == state
 
 
 @pytest.mark.parametrize("rows", [99, 5_000, KEPT + 30_000])

@@ -1,4 +1,4 @@
-"""p-values against brute force, exchangeability and the beta-binomial law."""
+"""p-values against brute force, exchangeability and the beta-binomial distribution."""
 
 import math
 

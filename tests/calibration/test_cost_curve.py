@@ -1,4 +1,4 @@
-"""The threshold of least expected cost against brute force, and what a choice says of itself."""
+"""The threshold of least expected cost against brute force, and the sentence about the choice."""
 
 from pathlib import Path
 

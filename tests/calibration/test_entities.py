@@ -1,4 +1,4 @@
-"""Thresholds per entity: each group against a calibration of its rows alone, and what other entities share."""
+"""Thresholds per entity: each group against a calibration on its rows alone; other entities share one."""
 
 from pathlib import Path
 

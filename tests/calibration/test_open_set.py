@@ -11,22 +11,22 @@ def _cost_of(least: float, confidence: np.ndarray, right: np.ndarray, known: np.
     """Compute the expected cost per row of a least confidence, row by row."""
     of_known, of_others = [], []
     for sure, is_right, is_known in zip(confidence, right, known, strict=True):
-        told = sure >= least
+        is_named = sure >= least
         if is_known:
-            of_known.append(costs.false_alarm * (is_right and not told) + costs.miss * (told and not is_right))
+            of_known.append(costs.false_alarm * (is_right and not is_named) + costs.miss * (is_named and not is_right))
         else:
-            of_others.append(costs.miss * told)
+            of_others.append(costs.miss * is_named)
     base = costs.base_rate if of_others else 0.0
     return (1 - base) * (np.mean(of_known) if of_known else 0.0) + base * (np.mean(of_others) if of_others else 0.0)
 
 
 CONFIDENCES = st.sampled_from([0.2, 0.5, 0.6, 0.9, 1.0])
-KINDS = st.sampled_from(["right", "wrong", "strange"])
+KINDS = st.sampled_from(["right", "wrong", "unknown"])
 
 
 @given(
     rows=st.lists(
-        st.tuples(st.sampled_from([0.2, 0.5, 0.6, 0.9, 1.0]), st.sampled_from(["right", "wrong", "strange"])),
+        st.tuples(st.sampled_from([0.2, 0.5, 0.6, 0.9, 1.0]), st.sampled_from(["right", "wrong", "unknown"])),
         min_size=1,
     ),
     miss=st.sampled_from([0.0, 0.5, 1.0, 7.0]),

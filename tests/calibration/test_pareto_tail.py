@@ -1,4 +1,4 @@
-"""The tail against SciPy's law and fit, and what p-values make of it."""
+"""The tail against SciPy's distribution and fit, and p-values in the tail."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`aepipe init` asks a person at a terminal, and nobody else."""
+"""`aepipe init` asks questions only at a terminal."""
 
 import os
 import pty

@@ -263,7 +263,7 @@ JSON_CALLS = {
     "top": ["top", "{job}"],
 }
 REFUSED_FOR_CELLS = {"deploy", "impute", "recommend", "augment", "promote", "rollback", "sign"}
-"""An autoencoder neither imputes nor samples a label; there is one version, no server and no key: no output."""
+"""Commands that fail: an autoencoder neither imputes nor samples labels; one version, no server and no key exist."""
 
 
 def test_every_command_has_a_call_with_json() -> None:
@@ -279,10 +279,10 @@ def test_json_is_one_document_on_standard_output(cells: Path, command: str) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-def test_json_of_every_command_is_one_document_on_standard_output(judged_cells: Path, command: str) -> None:
-    score(judged_cells)
+def test_json_of_every_command_is_one_document_on_standard_output(cells_with_baselines: Path, command: str) -> None:
+    score(cells_with_baselines)
 
-    expect_json(judged_cells, command)
+    expect_json(cells_with_baselines, command)
 
 
 def expect_json(job: Path, command: str) -> None:

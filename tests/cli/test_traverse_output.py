@@ -1,4 +1,4 @@
-"""Walks through the latents as a user types them, by `aepipe traverse` and the former options of `aepipe sample`."""
+"""Latent traversals on the command line, by `aepipe traverse` and the former options of `aepipe sample`."""
 
 import json
 import re

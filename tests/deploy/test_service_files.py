@@ -1,4 +1,4 @@
-"""Files of deploy/: they parse, name what exists, and hold together. Docker and systemd are not needed."""
+"""Files of deploy/: they parse, their names exist, and they agree. Docker and systemd are not needed."""
 
 import configparser
 import json

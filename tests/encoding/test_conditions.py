@@ -1,4 +1,4 @@
-"""Conditions: columns that are given beside a row, not modelled."""
+"""Conditions: columns that are given with a row and not modelled."""
 
 from datetime import datetime
 
@@ -81,10 +81,10 @@ def test_conditions_are_encoded_like_within_their_row(name: str) -> None:
 
     alone = encoding.encode_given(batch(COLUMNS[name]).select(["given"]))
 
-    beside = encoding.encode(batch(COLUMNS[name])).arrays
+    within_row = encoding.encode(batch(COLUMNS[name])).arrays
     assert list(alone) == [port.name for port in encoding.layout.given_ports]
     for port, array in alone.items():
-        np.testing.assert_array_equal(array, beside[port])
+        np.testing.assert_array_equal(array, within_row[port])
 
 
 def test_a_number_is_standardised_and_a_category_one_hot_both_scaled() -> None:

@@ -1,4 +1,4 @@
-"""Lists of items as sets of codes: what a row has, how much of it, and back."""
+"""Lists of items as sets of codes: presence, amounts, and decoding."""
 
 import numpy as np
 import pyarrow as pa

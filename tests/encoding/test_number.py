@@ -113,7 +113,7 @@ def test_a_constant_column_has_a_spread_of_one() -> None:
     assert (number.mean, number.std, number.low, number.high) == (0.1, 1, 0.1, 0.1)
 
 
-def test_small_spread_beside_a_great_magnitude_survives_float32() -> None:
+def test_small_spread_of_large_values_survives_float32() -> None:
     values = 1e9 + np.random.default_rng(1).random(500)
 
     encoding = one_column(pa.array(values))

@@ -1,4 +1,4 @@
-"""What pandas makes of integers with gaps: a column of floats, which stands for the integers that training saw."""
+"""Integers with gaps from pandas: a column of floats is read as the integers that training saw."""
 
 from pathlib import Path
 

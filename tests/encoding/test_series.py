@@ -1,4 +1,4 @@
-"""Windows of a time series: any list type, any length, there and back."""
+"""Windows of a time series: any list type and length, encoded and decoded."""
 
 import math
 from typing import Any

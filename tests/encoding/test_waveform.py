@@ -1,4 +1,4 @@
-"""Waveforms: densities against scipy, power of a sine, mel by its formula, invalid rows, the way back, refusals."""
+"""Waveforms: densities against scipy, power of a sine, mel by formula, invalid rows, decoding, refusals."""
 
 import numpy as np
 import pyarrow as pa
@@ -141,7 +141,7 @@ def test_decoded_noise_has_the_power_of_the_bands(kind: pa.DataType, settings: d
     assert missing.null_count == 3
 
 
-def test_an_encoding_survives_json_and_stands_beside_other_columns() -> None:
+def test_an_encoding_survives_json_and_works_with_other_columns() -> None:
     arrow = pa.schema([pa.field("rpm", pa.float64()), pa.field("sound", pa.list_(pa.float32()))])
     columns = (Column(name="rpm", kind="number", type="double", why=""), column())
     rows = noise(50, 400).astype(np.float32)

@@ -132,7 +132,7 @@ def test_quarantined_partitions_stop_no_worker_that_holds_commits_back(
     }
 
 
-def test_small_partitions_are_published_together_and_results_are_told_after_it(
+def test_small_partitions_are_published_together_and_results_are_reported_afterwards(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "_MOST_HELD_S", 1e9)
@@ -330,7 +330,7 @@ def test_interrupt_stops_the_digest_of_a_file(tmp_path: Path, bundle: Bundle, mo
                 pipe.write(bytes(1024))
                 is_read.set()
                 time.sleep(1e-3)
-            endless.unlink()  # nobody shall wait for more
+            endless.unlink()  # unblock the reader
             return
         was_heard.set()
 

@@ -1,4 +1,4 @@
-"""A job whose data, outputs and bundle lie in an object store gives what a local one gives."""
+"""A job whose data, outputs and bundle lie in an object store has the same results as a local one."""
 
 from pathlib import Path
 

@@ -245,7 +245,7 @@ def test_the_progress_of_pieces_grows_to_one(tmp_path: Path, bundle: Bundle, sma
 
 
 class DyingOnAPiece(local.LocalEngine):
-    """Ends its process on the second piece, once, and notes every task."""
+    """Engine that ends its process on the second piece, once, and records every task."""
 
     def run(self, partitions, settings, *, progress=None):  # type: ignore[no-untyped-def]
         piece = None if settings.piece is None else settings.piece.index

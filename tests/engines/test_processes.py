@@ -36,7 +36,7 @@ def write(folder: Path, sizes: tuple[int, ...]) -> list[Partition]:
 
 
 class DyingEngine(local.LocalEngine):
-    """Ends its process on the second partition, as often as the file `times` says."""
+    """Engine that ends its process on the second partition, as often as the file `times` says."""
 
     def run(self, partitions, settings, *, progress=None):  # type: ignore[no-untyped-def]
         left = settings.out.parent / "times"

@@ -66,8 +66,8 @@ def test_a_cluster_writes_the_same_bytes_as_threads(tmp_path: Path, bundle: Bund
     assert manifests_without_times(tmp_path / "threads") == manifests_without_times(tmp_path / "ray")
 
 
-class NotingScorer(Scorer):
-    """Notes each partition that it starts, and ends its process in the middle of the third one the first time."""
+class RecordingScorer(Scorer):
+    """Scorer that records each partition, and ends its process within the third one the first time."""
 
     def score(self, setup: Setup, partition: Partition, settings: ScoreSettings) -> list[PartitionResult]:
         notes = settings.out.parent / "notes" / partition.name
@@ -83,7 +83,7 @@ def test_a_killed_worker_scores_only_its_partition_again(
 ) -> None:
     partitions = write(tmp_path, (400,) * 6)
     (tmp_path / "notes").mkdir()
-    monkeypatch.setattr(ray_cluster, "Scorer", NotingScorer)
+    monkeypatch.setattr(ray_cluster, "Scorer", RecordingScorer)
 
     results = ray_cluster.run(bundle, partitions, ScoreSettings(tmp_path / "out"), MachineSettings(device="cpu"))
 

@@ -1,4 +1,4 @@
-"""Tasks that are no partitions: order, workers that stay, and workers that die."""
+"""Tasks that are not partitions: order, workers that stay, and workers that die."""
 
 import os
 import signal

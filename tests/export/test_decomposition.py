@@ -1,4 +1,4 @@
-"""A program that lowers itself answers as the module, in the same operators that torch's own lowering leaves."""
+"""A program that decomposes itself: outputs of the module, and the operators of torch's own decomposition."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:Futur
 
 
 class Composed(nn.Module):
-    """Operators that are made of others, whole and in parts, on sizes that are free."""
+    """Composite operators, whole and in parts, on free sizes."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         left, right = x.reshape(-1, 2, 2).flatten(1).chunk(2, dim=1)
@@ -24,7 +24,7 @@ class Composed(nn.Module):
 
 
 class Writing(nn.Module):
-    """Writes into a tensor."""
+    """Module that writes into a tensor."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.square()

@@ -1,4 +1,4 @@
-"""Each family is exported once, each with another layout and head, and every test looks at the same files."""
+"""Each family is exported once, with different layouts and heads, and all tests share the files."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ from aepipe.models import families
 from aepipe.models.base import Model, Part
 from aepipe.models.latent_priors import fit_priors
 from aepipe.storage import lock, put_bytes
-from tests.support.head_models import Rows, cells, evidence, image_layout, random_rows, table_layout, train
+from tests.support.head_models import Rows, cells, image_layout, random_rows, scoring_inputs, table_layout, train
 from tests.support.layouts import layout_for
 
 MIXED = Layout(
@@ -269,26 +269,28 @@ def test_the_exported_prior_draws_as_numpy_does() -> None:
     )
 
 
-class OfEvidence(nn.Module):
-    """A head whose evidence comes in as five tensors."""
+class OfScoringInputs(nn.Module):
+    """Head that takes its scoring inputs as separate tensors."""
 
     def __init__(self, head: Head) -> None:
         super().__init__()
         self.head = head
 
-    def forward(self, *evidence: Tensor) -> Tensor:
-        score: Tensor = self.head(ScoringInputs(*evidence))
+    def forward(self, *inputs: Tensor) -> Tensor:
+        score: Tensor = self.head(ScoringInputs(*inputs))
         return score
 
 
 def test_every_head_can_be_exported() -> None:
-    rows = evidence(900)  # with the dev rows 1,000, which nearest neighbours search by groups
+    rows = scoring_inputs(900)  # with the dev rows 1,000, which nearest neighbours search by groups
     inputs = tuple(
         Port(name, "float32", tuple(tensor.shape[1:])) for name, tensor in zip(ScoringInputs._fields, rows, strict=True)
     )
     arrays = {name: tensor.numpy() for name, tensor in zip(ScoringInputs._fields, rows, strict=True)}
-    fitted = {name: heads.find(name).fit(HeadStats(rows, evidence(100, seed=1))) for name in heads.names()}
-    needed = [Part(name, OfEvidence(head), inputs, (Port("score", "float32", ()),)) for name, head in fitted.items()]
+    fitted = {name: heads.find(name).fit(HeadStats(rows, scoring_inputs(100, seed=1))) for name in heads.names()}
+    needed = [
+        Part(name, OfScoringInputs(head), inputs, (Port("score", "float32", ()),)) for name, head in fitted.items()
+    ]
 
     exported = export_parts(needed, arrays)
 
@@ -296,21 +298,21 @@ def test_every_head_can_be_exported() -> None:
 
 
 class Fixed(nn.Module):
-    """Answers three rows, however many come in."""
+    """Module that returns three rows for any number of rows."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.ones(3, 2) * x.sum()
 
 
 class Searched(nn.Module):
-    """Needs an operator that ONNX has not."""
+    """Module that needs an operator that ONNX does not have."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.searchsorted(torch.arange(4.0), x).float()
 
 
 class Drifting(nn.Module):
-    """Says something else every time."""
+    """Module whose output differs every time."""
 
     calls = 0
 
@@ -320,7 +322,7 @@ class Drifting(nn.Module):
 
 
 class Fine(nn.Module):
-    """Doubles."""
+    """Module that doubles its input."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 2 * x
@@ -368,7 +370,7 @@ def test_where_operators_cannot_be_lowered_one_by_one_torch_lowers_them(monkeypa
 
 
 class Decomposable(nn.Module):
-    """Use operators that the exporter has to decompose."""
+    """Module with operators that the exporter has to decompose."""
 
     def forward(self, x: Tensor) -> Tensor:
         left, right = x.chunk(2, dim=1)

@@ -1,4 +1,4 @@
-"""The settings that make the exporter faster change no byte of a graph, and end with the export."""
+"""The settings of the faster exporter change no byte of a graph, and end with the export."""
 
 from contextlib import nullcontext
 

@@ -17,21 +17,21 @@ from tests.support.layouts import TEXT
 
 
 class Affine(nn.Module):
-    """Two reals a row to twice as much, less one."""
+    """Two numbers per row to 2 x - 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 2 * x - 1
 
 
 class Coded(nn.Module):
-    """Reals to whether they are positive, as a code."""
+    """Numbers to their signs, as codes."""
 
     def forward(self, x: Tensor) -> Tensor:
         return (x > 0).int()
 
 
 class Ranked(nn.Module):
-    """The greater of two reals: which it is, and its value."""
+    """Two numbers to the index and the value of the larger one."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         top = x.topk(2, dim=1)
@@ -129,7 +129,7 @@ def test_integers_may_differ_in_a_thousandth_of_places() -> None:
 
 
 class Looked(nn.Module):
-    """Reals to whether they are positive, as codes, and to a score that goes by the codes."""
+    """Numbers to their signs, as codes, and to a score that depends on the codes."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z = (x > 0).int()
@@ -167,7 +167,7 @@ def test_what_follows_from_a_code_is_not_compared_on_the_few_rows_where_the_code
 
 def test_codes_after_one_that_differs_are_not_compared() -> None:
     class Drawn(nn.Module):
-        """Two codes, the second drawn from what the first one says."""
+        """Two codes, the second drawn given the first."""
 
         def forward(self, x: Tensor) -> Tensor:
             first = x[:, :1] > 0

@@ -1,4 +1,4 @@
-"""Parts that are recorded as they run answer as the module, share operators, and leave to torch what two runs hide."""
+"""Recorded parts: outputs of the module, shared operators, and fallback to torch where two runs differ."""
 
 import logging
 from collections import Counter
@@ -25,7 +25,7 @@ Y = (Port("y", "float32", (2,)),)
 
 
 class Mixed(nn.Module):
-    """Parameters, literals, views, decomposed operators, several answers of one operator, and free sizes."""
+    """Parameters, literals, views, decomposed operators, operators with several outputs, and free sizes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Mixed(nn.Module):
 
 
 class Longer(nn.Module):
-    """Sizes that are a multiple of the rows, or one more than the rows."""
+    """Sizes that are a multiple of the number of rows, or one more."""
 
     def forward(self, x: Tensor) -> Tensor:
         left, right = x.chunk(2, dim=1)
@@ -225,13 +225,13 @@ def test_parts_that_cannot_be_recorded_are_traced_by_torch(caplog: pytest.LogCap
 
 
 class Thresholded(nn.Module):
-    """Answers otherwise from eight rows on, which no run of a recording has."""
+    """Module that changes its output from eight rows on, more than a recording has."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x[:, :2] * (2 if x.shape[0] > max(RUNS) else 1)
 
 
-def test_a_recording_that_differs_from_torch_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_recording_that_differs_from_torch_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(Exception, match="part"):
         exported(Thresholded(), caplog)
 

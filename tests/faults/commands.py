@@ -1,4 +1,4 @@
-"""Commands that write, each with the state before it, and what may be found in the folder of a job at any time."""
+"""Commands that write, each with the state before it, and the files that a job's folder may hold at any time."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""File systems after a power cut: a recorded log of changes, of which those that were not synced may be lost.
+"""File systems after a power cut: a recorded log of changes; unsynced ones may be lost.
 
 A file keeps what was synced; each later write is there, absent, or there in part. A change of a folder (a new name, a
 rename, a removal) is durable once that folder was synced; each later one is there or absent, whatever their order. A

@@ -106,7 +106,7 @@ def joined(*all_contents: dict[str, list[list[float]]]) -> dict[str, list[list[f
 
 
 class Reading:
-    """What the readers saw: reads by reader, and one sentence per fault."""
+    """Results of the readers: reads by reader, and one sentence per fault."""
 
     def __init__(self) -> None:
         self._processes: list[subprocess.Popen[str]] = []
@@ -184,7 +184,7 @@ def main(name: str, folder: Path, stop: Path, expected: Path, most: int) -> None
                 continue
             if found not in contents:
                 wrong += 1
-                if len(silent) < 5:  # nobody empties the pipe before this process ends
+                if len(silent) < 5:  # the pipe is not read before this process ends
                     silent.append(f"{path}: read {found}, expected one of {contents}")
     print(json.dumps({"reads": reads, "loud": loud, "wrong": wrong, "silent": silent, "errors": sorted(errors)[:5]}))
 

@@ -1,4 +1,4 @@
-"""How long the fault suite runs: a short gate by default, the long one from environment variables (`make faults`)."""
+"""Length of the fault suite: a short gate by default, a long one by environment variables (`make faults`)."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Clocks that are set back, sources that others change meanwhile, locks of dead processes, links to other disks."""
+"""Clocks that are set back, sources that change during a run, locks of dead processes, links to other disks."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def job(tmp_path: Path) -> Path:
 
 
 class Past(datetime):
-    """A clock that was set back by years."""
+    """Clock that was set back by years."""
 
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> "Past":
@@ -73,7 +73,7 @@ def test_a_source_that_is_deleted_between_listing_and_reading_costs_its_partitio
     assert scored(job.parent, "one") is None
 
 
-def test_a_lock_file_of_a_dead_process_holds_nobody_up(job: Path) -> None:
+def test_a_lock_file_of_a_dead_process_blocks_no_run(job: Path) -> None:
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     path = job.parent / "out" / ".aepipe" / "locks" / "score" / "dt=one.lock"
     path.parent.mkdir(parents=True)

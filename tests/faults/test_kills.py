@@ -23,7 +23,7 @@ KILLS = size("KILLS", 4)
 SLOW = {"train": size("TRAIN_KILLS", 1), "run": size("RUN_KILLS", 2), "report": size("RUN_KILLS", 2)}
 """Kills of the commands that take seconds."""
 ROUNDS = size("ROUNDS", 20)
-"""Rounds of three concurrent writers, of which up to three are killed."""
+"""Rounds of three concurrent writers; up to three are killed."""
 
 
 class Reference(NamedTuple):

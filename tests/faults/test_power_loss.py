@@ -152,7 +152,7 @@ def test_no_power_cut_loses_an_acknowledged_commit(interposed: Interposed, root:
 
 
 def test_power_cuts_lose_commits_that_were_not_synced(interposed: Interposed, root: Path, tmp_path: Path) -> None:
-    """The proof would notice a missing fsync of a file or of a folder."""
+    """The simulation would find a missing fsync of a file or of a folder."""
     commands.make_job(root)
     commands.use_one_worker(root)
     shutil.copytree(root, tmp_path / "before")

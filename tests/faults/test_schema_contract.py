@@ -1,4 +1,4 @@
-"""What a change of the source's schema or values does to a partition, as docs/reliability.md says."""
+"""Effect of a change in the source's schema or values on a partition, as in docs/reliability.md."""
 
 import decimal
 from collections.abc import Callable

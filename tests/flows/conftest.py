@@ -1,4 +1,4 @@
-"""A Prefect server of the tests' own: nothing of the user's is read or written, nothing is sent anywhere."""
+"""A Prefect server for the tests: the user's settings are neither read nor written, and nothing is sent."""
 
 import re
 from collections.abc import Iterator

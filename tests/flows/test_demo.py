@@ -1,4 +1,4 @@
-"""The demo on the smallest example: what its screen says, where it points, and a missing package as one sentence."""
+"""The demo on the smallest example: its screen, its links, and one sentence for a missing package."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from aepipe.errors import ExtraMissing
 from aepipe.jobs.example_data import NIGHTS
 from flows import demo
 from flows.examples import Example
-from tests.conftest import UNJUDGED
+from tests.conftest import UNCHECKED
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -45,7 +45,7 @@ def test_demo_ends_with_one_screen_and_shows_the_same_again(
     root = cells.parent.parent
     (root / "data").mkdir()
     folder = cells.parent.rename(root / "data" / "cells")
-    text = (folder / "job.toml").read_text().replace(UNJUDGED, "quality = { closeness = 0.5 }\n")
+    text = (folder / "job.toml").read_text().replace(UNCHECKED, "quality = { closeness = 0.5 }\n")
     (folder / "job.toml").write_text(text)
     monkeypatch.setattr(demo, "ROOT", root)
     monkeypatch.setattr(demo, "EXAMPLES", {"cells": demo.EXAMPLES["cells"]})

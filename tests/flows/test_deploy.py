@@ -1,4 +1,4 @@
-"""Deployments of a job on a real server: what is created, and that doing it again changes nothing."""
+"""Deployments of a job on a real server: the objects created, and no change the second time."""
 
 from pathlib import Path
 from typing import Any

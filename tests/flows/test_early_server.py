@@ -1,4 +1,4 @@
-"""A temporary server that is started early is the one that the flows run on, and none is started beside another."""
+"""A temporary server that is started early is the one that the flows run on; no second one is started."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def test_flows_run_on_the_server_that_was_started_early(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
-def test_no_server_is_started_beside_that_of_the_settings() -> None:
+def test_no_server_is_started_if_the_settings_name_one() -> None:
     from prefect.server.api.server import SubprocessASGIServer
 
     before = dict(SubprocessASGIServer._instances)

@@ -1,4 +1,4 @@
-"""What is tried again, what is not, and what a failed run says."""
+"""Retries of tasks, and the message of a failed run."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The night as a Prefect flow, on real rows: what it writes, and what it says when a partition is corrupt."""
+"""The nightly Prefect flow on real rows: its outputs, and its message about a corrupt partition."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from flows.nightly import NightlyResult, NightOptions, nightly
 from flows.score import ScoreOptions, chunks, score
 from flows.synthesize import SynthesizeOptions, synthesize
 from flows.train import TrainOptions, train
-from tests.conftest import UNJUDGED
+from tests.conftest import UNCHECKED
 
 on_a_server = pytest.mark.usefixtures("prefect_server")
 NIGHTS = ["dt=2026-01-05", "dt=2026-01-06", "dt=2026-01-07"]
@@ -148,7 +148,7 @@ def test_each_partition_of_samples_has_its_own_seed(cells: Path) -> None:
 @pytest.mark.slow
 @on_a_server
 def test_failed_quality_check_fails_the_run_with_a_message(cells: Path) -> None:
-    cells.write_text(cells.read_text().replace(UNJUDGED, "quality = { shapes = 0.9999 }\n"))
+    cells.write_text(cells.read_text().replace(UNCHECKED, "quality = { shapes = 0.9999 }\n"))
 
     state = synthesize(SynthesizeOptions(job=cells, rows=100, partition="dt=a"), return_state=True)
 

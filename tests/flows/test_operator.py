@@ -1,4 +1,4 @@
-"""The README's first ten minutes of an operator, command by command, on a clone with its own server and worker."""
+"""The README's first ten minutes for an operator, command by command, on a clone with its own server and worker."""
 
 import json
 import os
@@ -49,7 +49,7 @@ class Clone:
         }
 
     def bash(self, commands: str, timeout_s: float = 600) -> str:
-        """Run commands with the variables of the README, each of which must succeed; return what they print."""
+        """Run commands with the variables of the README; all must succeed. Return what they print."""
         prelude = ". .venv/bin/activate\nexport DO_NOT_TRACK=1 PREFECT_API_URL=http://127.0.0.1:4200/api\n"
         # with job control, as a terminal has: without it, a process in the background ignores SIGINT
         script = f"set -meuo pipefail\n{prelude}{commands}".replace("4200", self.port)

@@ -1,4 +1,4 @@
-"""prefect.yaml says what the flows understand, and holds nothing of one machine."""
+"""prefect.yaml uses the parameters of the flows, and nothing specific to one machine."""
 
 from pathlib import Path
 from typing import Any

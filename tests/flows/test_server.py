@@ -1,4 +1,4 @@
-"""One machine as the documents describe it: a server, prefect.yaml deployed, scheduled runs, a worker, Parquet."""
+"""The documented setup of one machine: a server, prefect.yaml deployed, scheduled runs, a worker, Parquet."""
 
 import json
 import os
@@ -191,7 +191,7 @@ def test_a_night_that_is_killed_leaves_nothing_half_done(
             engine = engine_of(worker.pid)
             assert engine is not None
             if how == signal.SIGKILL:
-                worker.kill()  # with the flow, as a power cut does: nobody is left to report
+                worker.kill()  # with the flow, as a power cut does: no process is left to report
             os.kill(engine, how)
             if how == signal.SIGTERM:
                 server.wait_for(

@@ -1,4 +1,4 @@
-"""Run the command line on one random table and job, and find endings that are neither success nor a sentence."""
+"""Run the command line on a random table and job, and find exits that are neither success nor one sentence."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Random tables and job files: the values, types, names, layouts and options that people have, and damaged ones."""
+"""Random tables and job files: typical values, types, names, layouts and options, and damaged ones."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""Cells against what the others predict: independence of the own cell, broken relations, new codes, missing cells."""
+"""Scores of cells given the other cells: independence of their own value, broken relations, new codes, nulls."""
 
 import numpy as np
 import pytest

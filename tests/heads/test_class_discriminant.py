@@ -17,7 +17,7 @@ def _points(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return means[codes] + spreads[codes] * generator.normal(size=(rows, 2)), codes
 
 
-def _told(fitted: Classes, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _classify(fitted: Classes, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with torch.no_grad():
         found, confidence = fitted(torch.from_numpy(z).float())
     assert found.dtype == torch.int32
@@ -28,7 +28,7 @@ def test_confidence_is_the_probability_among_all_classes_and_a_wide_gaussian() -
     train, fresh = _points(2_000, 0), _points(100, 1)[0]
 
     fitted = fit_classes(train, (np.zeros((0, 2)), np.zeros(0, int)), classes=3)
-    found, confidence = _told(fitted, fresh)
+    found, confidence = _classify(fitted, fresh)
 
     floor = 0.01 * np.diag(train[0].var(axis=0))
     of_class = [train[0][train[1] == code] for code in range(3)]
@@ -65,7 +65,7 @@ def test_digits_are_classified_like_by_scikit_learn_and_the_unknown_one_less_con
     train, dev = (rows[digit[rows] != 9] for rows in (train, dev))
 
     fitted = fit_classes((z[train], digit[train]), (z[dev], digit[dev]), classes=9)
-    found, confidence = _told(fitted, z[test])
+    found, confidence = _classify(fitted, z[test])
 
     known = digit[test] != 9
     theirs = QuadraticDiscriminantAnalysis(reg_param=0.1).fit(z[train], digit[train]).predict(z[test])

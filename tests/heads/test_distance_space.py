@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from aepipe.heads.distance_space import FLOOR, LEAST_SHARE, Space, coordinates, robust_scaling, standard_scaling
-from tests.support.head_models import evidence
+from tests.support.head_models import scoring_inputs
 
 
 def test_a_row_is_its_residual_and_its_latents_side_by_side() -> None:
-    rows = evidence(4)
+    rows = scoring_inputs(4)
 
     points = coordinates(rows)
 
@@ -17,7 +17,7 @@ def test_a_row_is_its_residual_and_its_latents_side_by_side() -> None:
 
 
 def test_the_graph_scales_as_numpy_does() -> None:
-    train, dev, rows = evidence(100), evidence(50, seed=1), evidence(20, seed=2)
+    train, dev, rows = scoring_inputs(100), scoring_inputs(50, seed=1), scoring_inputs(20, seed=2)
     center, scale = scaling = standard_scaling(train, dev)
 
     points = Space(scaling)(rows)
@@ -26,7 +26,7 @@ def test_the_graph_scales_as_numpy_does() -> None:
 
 
 def test_the_scale_is_the_greater_spread_of_training_and_dev_rows() -> None:
-    train, dev = evidence(500), evidence(500, seed=1)
+    train, dev = scoring_inputs(500), scoring_inputs(500, seed=1)
     wider = dev._replace(residual=3 * dev.residual)
 
     np.testing.assert_allclose(standard_scaling(train, wider).scale[:6], 3 * dev.residual.double().std(0, correction=0))
@@ -34,7 +34,7 @@ def test_the_scale_is_the_greater_spread_of_training_and_dev_rows() -> None:
 
 
 def test_a_column_that_hardly_varies_is_not_blown_up() -> None:
-    rows = evidence(500)
+    rows = scoring_inputs(500)
     residual = rows.residual.clone()
     residual[:, 0] *= 1e-9
     flat = rows._replace(residual=residual)
@@ -44,7 +44,7 @@ def test_a_column_that_hardly_varies_is_not_blown_up() -> None:
 
 
 def test_a_tenth_of_outliers_has_bounded_influence_on_robust_scaling() -> None:
-    clean = evidence(1_000)
+    clean = scoring_inputs(1_000)
     residual = clean.residual.clone()
     residual[:100] = 1e6
     spoilt = clean._replace(residual=residual)
@@ -58,7 +58,7 @@ def test_a_tenth_of_outliers_has_bounded_influence_on_robust_scaling() -> None:
 
 
 def test_a_coordinate_that_hardly_ever_changes_has_a_robust_spread_of_its_changes() -> None:
-    rows = evidence(1_000)
+    rows = scoring_inputs(1_000)
     residual = rows.residual.clone()
     residual[:, 0] = torch.where(torch.arange(1_000) % 50 == 0, 2.0, 0.0)
     rare = rows._replace(residual=residual)

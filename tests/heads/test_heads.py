@@ -5,7 +5,7 @@ import torch
 from aepipe.errors import OptionInvalid
 from aepipe.heads import scores as heads
 from aepipe.heads.base import HeadStats, ScoringInputs
-from tests.support.head_models import evidence
+from tests.support.head_models import scoring_inputs
 
 
 def test_every_head_has_a_name_and_a_summary() -> None:
@@ -38,9 +38,9 @@ def test_auto_follows_what_the_training_rows_are_known_to_be() -> None:
 
 @pytest.mark.parametrize("name", heads.names())
 def test_a_head_gives_each_row_a_finite_score(name: str) -> None:
-    head = heads.find(name).fit(HeadStats(evidence(200), evidence(50, seed=1)))
+    head = heads.find(name).fit(HeadStats(scoring_inputs(200), scoring_inputs(50, seed=1)))
 
-    score = head(evidence(17, seed=2))
+    score = head(scoring_inputs(17, seed=2))
 
     assert score.shape == (17,)
     assert score.dtype == torch.float32
@@ -49,8 +49,8 @@ def test_a_head_gives_each_row_a_finite_score(name: str) -> None:
 
 @pytest.mark.parametrize("name", heads.names())
 def test_a_score_depends_on_its_own_row_alone(name: str) -> None:
-    head = heads.find(name).fit(HeadStats(evidence(200), evidence(50, seed=1)))
-    rows = evidence(64, seed=2)
+    head = heads.find(name).fit(HeadStats(scoring_inputs(200), scoring_inputs(50, seed=1)))
+    rows = scoring_inputs(64, seed=2)
 
     together = head(rows)
     alone = torch.cat([head(ScoringInputs(*(part[i : i + 1] for part in rows))) for i in range(64)])
@@ -60,17 +60,17 @@ def test_a_score_depends_on_its_own_row_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", heads.names())
 def test_the_same_rows_and_seed_give_the_same_head(name: str) -> None:
-    stats = HeadStats(evidence(2_000), evidence(50, seed=1), seed=3)
+    stats = HeadStats(scoring_inputs(2_000), scoring_inputs(50, seed=1), seed=3)
 
-    once, again = (heads.find(name).fit(stats)(evidence(20, seed=2)) for _ in range(2))
+    once, again = (heads.find(name).fit(stats)(scoring_inputs(20, seed=2)) for _ in range(2))
 
     torch.testing.assert_close(once, again, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", heads.names())
 def test_rows_far_from_all_others_score_higher(name: str) -> None:
-    head = heads.find(name).fit(HeadStats(evidence(500), evidence(100, seed=1)))
-    usual = evidence(200, seed=2)
+    head = heads.find(name).fit(HeadStats(scoring_inputs(500), scoring_inputs(100, seed=1)))
+    usual = scoring_inputs(200, seed=2)
     far = ScoringInputs(*(100 * part for part in usual))
 
     assert head(far).min() > head(usual).max()
@@ -92,9 +92,9 @@ def test_degenerate_training_rows_still_give_finite_scores(name: str, case: str)
         return rows._replace(residual=residual)
 
     rows = {"fewer rows than columns": 5, "one row": 1}.get(case, 100)
-    head = heads.find(name).fit(HeadStats(spoil(evidence(rows)), spoil(evidence(rows, seed=1))))
+    head = heads.find(name).fit(HeadStats(spoil(scoring_inputs(rows)), spoil(scoring_inputs(rows, seed=1))))
 
-    score = head(evidence(30, seed=2))
+    score = head(scoring_inputs(30, seed=2))
 
     assert torch.isfinite(score).all()
     assert len(np.unique(score.numpy())) > 1

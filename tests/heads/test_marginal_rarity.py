@@ -2,11 +2,11 @@ import numpy as np
 import torch
 
 from aepipe.heads.marginal_rarity import marginals
-from tests.support.head_models import evidence
+from tests.support.head_models import scoring_inputs
 
 
 def test_the_loss_of_a_row_is_interpolated_like_by_numpy() -> None:
-    known, rows = evidence(500), evidence(50, seed=1)
+    known, rows = scoring_inputs(500), scoring_inputs(50, seed=1)
 
     found = marginals(known)(rows)
 
@@ -22,7 +22,7 @@ def test_the_loss_of_a_row_is_interpolated_like_by_numpy() -> None:
 
 def test_rounding_on_either_side_of_a_known_value_changes_nothing() -> None:
     """The values are whole numbers, many of them on a node, with the smallest and the largest."""
-    known = evidence(400)
+    known = scoring_inputs(400)
     known.row[:, :] = torch.randint(0, 20, known.row.shape, generator=torch.Generator().manual_seed(0)).float()
     head = marginals(known)
 
@@ -32,9 +32,9 @@ def test_rounding_on_either_side_of_a_known_value_changes_nothing() -> None:
 
 
 def test_a_column_of_one_value_distinguishes_it_from_every_other() -> None:
-    known = evidence(100)
+    known = scoring_inputs(100)
     known.row[:, 0] = 3.0
-    rows = evidence(3, seed=1)
+    rows = scoring_inputs(3, seed=1)
     rows.row[:, :] = known.row[:3]
     rows.row[1, 0] = 3.1
 

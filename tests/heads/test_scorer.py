@@ -43,7 +43,7 @@ def _spread(numbers: np.ndarray) -> np.ndarray:
 def _first_reasons_found(
     learned: np.ndarray, rows: np.ndarray, *, family: str, trials: int, columns: np.ndarray | None = None
 ) -> float:
-    """Plant faults in one column of a row; return how often that column is the first reason."""
+    """Inject faults into one column of a row; return how often that column is the first reason."""
     generator = np.random.default_rng(0)
     spread = _spread(learned)
     column = generator.choice(np.flatnonzero(spread > 0) if columns is None else columns, trials)

@@ -5,23 +5,23 @@ import torch
 from aepipe.heads import scores as heads
 from aepipe.heads.base import HeadStats, ScoringInputs
 from aepipe.heads.selection import choose_head
-from tests.support.head_models import evidence
+from tests.support.head_models import scoring_inputs
 
 
-def _labelled(strange: bool) -> tuple[ScoringInputs, np.ndarray]:
+def _labelled(outlying: bool) -> tuple[ScoringInputs, np.ndarray]:
     """Return rows, a tenth of them anomalies, which reconstruction alone can detect if they are outlying."""
-    rows, is_anomaly = evidence(400, seed=2), np.arange(400) % 10 == 0
-    total = rows.total + (1_000 * torch.from_numpy(is_anomaly) if strange else 0)
+    rows, is_anomaly = scoring_inputs(400, seed=2), np.arange(400) % 10 == 0
+    total = rows.total + (1_000 * torch.from_numpy(is_anomaly) if outlying else 0)
     return rows._replace(total=total), is_anomaly
 
 
 def _stats() -> HeadStats:
-    learned = evidence(300)
+    learned = scoring_inputs(300)
     return HeadStats(learned, learned)
 
 
 def test_labels_choose_the_head_that_finds_their_anomalies() -> None:
-    chosen = choose_head(_stats(), *_labelled(strange=True), default="knn")
+    chosen = choose_head(_stats(), *_labelled(outlying=True), default="knn")
 
     assert chosen.name == max(chosen.average_precision, key=chosen.average_precision.__getitem__)
     assert chosen.name in {"reconstruction", "elbo"}
@@ -32,7 +32,7 @@ def test_labels_choose_the_head_that_finds_their_anomalies() -> None:
 
 @pytest.mark.parametrize("default", ["knn", "consensus"])
 def test_what_is_better_by_chance_does_not_take_the_defaults_place(default: str) -> None:
-    chosen = choose_head(_stats(), *_labelled(strange=False), default=default)
+    chosen = choose_head(_stats(), *_labelled(outlying=False), default=default)
 
     assert set(chosen.average_precision) == set(heads.names())
     assert chosen.name == default

@@ -1,4 +1,4 @@
-"""Weights between a model and the nearest known rows: the better one wins, column by column."""
+"""Weights between a model and the nearest rows: the better estimate wins in each column."""
 
 from collections.abc import Mapping
 

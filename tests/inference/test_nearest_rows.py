@@ -1,4 +1,4 @@
-"""Nearest known rows: scikit-learn's imputer as the oracle, and what no imputer of numbers has."""
+"""Nearest rows against scikit-learn's imputer, and values that no imputer of numbers handles."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Cells of rows in words: what training never saw, broken rules, and differences from the reconstruction."""
+"""Reasons in words: unseen values, broken rules, and differences from the reconstruction."""
 
 from dataclasses import replace
 from datetime import datetime, time, timedelta
@@ -78,7 +78,7 @@ def test_a_value_that_equals_its_reconstruction_is_unusual_with_the_others(bundl
     assert set(_words(bundle, shop=["north"]).values()) == {TOGETHER}
 
 
-def test_the_direction_of_a_difference_is_told(bundle: Bundle) -> None:
+def test_the_direction_of_a_difference_is_stated(bundle: Bundle) -> None:
     higher = _table(shop=["south"], net=[500.0], when=[datetime(2026, 2, 1)])
 
     assert _words(bundle, higher, shop=["north"]) == {

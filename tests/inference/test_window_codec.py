@@ -1,4 +1,4 @@
-"""Families from whose latents series can be drawn."""
+"""Families that can draw series from their latents."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A growing table: what train, score, run, report and evaluate say when a rising id is modelled or labels are."""
+"""Warnings of train, score, run, report and evaluate when a rising id or a label is modelled."""
 
 import json
 from pathlib import Path

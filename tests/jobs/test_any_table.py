@@ -1,4 +1,4 @@
-"""Tables with columns of every type go from `init` to a report."""
+"""Tables with columns of every type, from `init` to a report."""
 
 import datetime as dt
 import tomllib

@@ -1,4 +1,4 @@
-"""Whatever one file or folder does costs its own partition alone, in every command that reads the source."""
+"""A bad file or folder affects its own partition only, in every command that reads the source."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ from aepipe.tables.partitions import Partition, discover, select, well_placed
 
 
 class Stopped(Exception):
-    """Ends a training before it begins."""
+    """Exception that ends a training before it begins."""
 
 
 BAD, GOOD = "dt=2026-01-08", "dt=2026-01-07"

@@ -1,4 +1,4 @@
-"""What a night does with input that is not as it should be: the promise of the outputs, through the real job."""
+"""A night with bad input: the guarantees for its outputs, through the real job."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def scores(job: Path, partition: str = BAD) -> pa.Table:
     return pq.read_table(job.parent / "out" / "scores" / partition / "part-0.parquet", partitioning=None)
 
 
-def the_reason(result: ScoreResult) -> str:
+def quarantine_reason(result: ScoreResult) -> str:
     """Return why the bad partition was quarantined, and check that the others were scored."""
     (failed,) = [night for night in result.nights if night.status == "quarantined"]
     assert failed.partition == BAD
@@ -42,7 +42,7 @@ def test_a_missing_column_and_a_changed_type_stop_the_partition_with_one_error_a
     )
     rewrite(cells, table)
 
-    reason = the_reason(score(cells))
+    reason = quarantine_reason(score(cells))
 
     assert "mean_area" in reason
     assert "mean_radius" in reason
@@ -95,7 +95,7 @@ def test_more_invalid_rows_than_the_job_allows_stop_the_partition(cells: Path) -
     values = np.full(table.num_rows, np.inf)
     rewrite(cells, table.set_column(table.column_names.index("mean_radius"), "mean_radius", pa.array(values)))
 
-    reason = the_reason(score(cells))
+    reason = quarantine_reason(score(cells))
 
     assert "max_invalid_share" in reason
 

@@ -1,4 +1,4 @@
-"""Calibration anew beside the outputs: what it rests on, what it changes, and that the bundle does not."""
+"""Recalibration without retraining: its rows, its effect on thresholds and scores, and an unchanged bundle."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.jobs.verify import verify
 from aepipe.storage import HIDDEN, SCORE, Outputs, lock
-from tests.conftest import yardsticks_of
+from tests.conftest import fitted_baselines
 
 JOB = """name = "mill"
 
@@ -93,9 +93,9 @@ def trained(shared_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def yardsticks(shared_folder: Path, trained: Path) -> Path:
-    """What reports hold the mill's scores against, fitted once; read only."""
-    return yardsticks_of(trained, shared_folder / "mill_judged")
+def mill_baselines(shared_folder: Path, trained: Path) -> Path:
+    """Fit the baselines of the reports of the job `mill`, once per test run; read only."""
+    return fitted_baselines(trained, shared_folder / "mill_baselines")
 
 
 @pytest.fixture
@@ -104,9 +104,9 @@ def mill(trained: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def judged_mill(mill: Path, yardsticks: Path) -> Path:
-    """A mill of which a report takes no training."""
-    shutil.copytree(yardsticks, mill.parent / "out" / HIDDEN / "yardsticks")
+def mill_with_baselines(mill: Path, mill_baselines: Path) -> Path:
+    """Copy the trained job with its fitted baselines, so that reports train nothing; return its path."""
+    shutil.copytree(mill_baselines, mill.parent / "out" / HIDDEN / "yardsticks")
     return mill
 
 
@@ -169,8 +169,8 @@ def test_rows_of_given_partitions_are_calibrated_on_as_the_job_chooses_them(mill
     np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
     assert found.alpha == 0.05
     assert result.rows == 2 * ROWS * 19 // 20
-    judged = aepipe.load(mill.parent / "exported" / "mill", outputs=mill.parent / "out")
-    assert judged.bundle.calibration == found
+    model = aepipe.load(mill.parent / "exported" / "mill", outputs=mill.parent / "out")
+    assert model.bundle.calibration == found
 
 
 def fitted_on(mill: Path, rows: pa.Table) -> Calibration:
@@ -207,9 +207,9 @@ def test_rows_with_the_verdict_anomaly_do_not_calibrate(mill: Path) -> None:
     give_feedback(mill, [str(keys[20])], verdict="unsure")
     give_feedback(mill, [str(keys[40])], verdict="expected")
 
-    told = CliRunner().invoke(app, ["calibrate", str(mill), "--partition", NIGHTS[2]])
+    printed = CliRunner().invoke(app, ["calibrate", str(mill), "--partition", NIGHTS[2]])
 
-    assert "rows left out because their labels mark anomalies: 1" in told.output
+    assert "rows left out because their labels mark anomalies: 1" in printed.output
     found = aepipe.load(mill.parent / "exported" / "mill", outputs=mill.parent / "out").bundle.calibration
     np.testing.assert_allclose(found.scores, fitted_on(mill, table.slice(1)).scores, rtol=1e-5)
 
@@ -248,22 +248,22 @@ def test_the_command_says_what_moved_and_prints_json(mill: Path) -> None:
 
 
 @pytest.mark.slow
-def test_flags_adapt_along_the_nights_where_the_job_says_so(judged_mill: Path) -> None:
+def test_flags_adapt_along_the_nights_where_the_job_says_so(mill_with_baselines: Path) -> None:
     for day, name in enumerate(NIGHTS[2:], 3):
-        write(judged_mill.parent, name, night(day, shift=6.0))
-    fixed = score(judged_mill)
-    edit(judged_mill, "alpha = 0.05", "alpha = 0.05\nadaptive = true")
+        write(mill_with_baselines.parent, name, night(day, shift=6.0))
+    fixed = score(mill_with_baselines)
+    edit(mill_with_baselines, "alpha = 0.05", "alpha = 0.05\nadaptive = true")
 
-    adapted = score(judged_mill, partitions=NIGHTS[:1:-1])
+    adapted = score(mill_with_baselines, partitions=NIGHTS[:1:-1])
 
-    manifests = [Outputs(judged_mill.parent / "out").manifest(SCORE, name) for name in NIGHTS[2:]]
+    manifests = [Outputs(mill_with_baselines.parent / "out").manifest(SCORE, name) for name in NIGHTS[2:]]
     assert [found and found.details.stream and found.details.stream.after for found in manifests] == [
         None,
         *NIGHTS[2:4],
     ]
     assert [found.partition for found in adapted.nights] == list(NIGHTS[2:])
     assert sum(found.flagged for found in adapted.nights) < sum(found.flagged for found in fixed.nights) / 2
-    assert "an adaptive alpha" in report(judged_mill).path.read_text()
+    assert "an adaptive alpha" in report(mill_with_baselines).path.read_text()
 
 
 def test_going_back_to_the_bundles_own_calibration_is_a_calibration_too(mill: Path) -> None:
@@ -283,40 +283,40 @@ def test_going_back_to_the_bundles_own_calibration_is_a_calibration_too(mill: Pa
 @pytest.mark.slow
 @pytest.mark.parametrize("partitions", [[NIGHTS[2]], None])
 def test_costs_choose_by_labels_of_the_partitions_or_of_scored_nights(
-    judged_mill: Path, partitions: list[str] | None
+    mill_with_baselines: Path, partitions: list[str] | None
 ) -> None:
-    score(judged_mill)
-    edit(judged_mill, "[calibration]\n", f"[calibration]\n{COSTS}")
+    score(mill_with_baselines)
+    edit(mill_with_baselines, "[calibration]\n", f"[calibration]\n{COSTS}")
 
-    result = calibrate(judged_mill, partitions=partitions)
+    result = calibrate(mill_with_baselines, partitions=partitions)
 
     what = "labelled rows of the latest nights" if partitions is None else "labelled rows of the partitions"
     assert what in result.sentence
-    page = report(judged_mill).path.read_text()
+    page = report(mill_with_baselines).path.read_text()
     assert "has the least expected cost" in page
     assert "expected cost per night" in page
     assert "F4.47" in page
     assert f"{NIGHTS[2]} was scored under another calibration" in page
 
 
-def test_without_labels_scored_nights_tell_and_without_those_alpha_is_an_assumption(mill: Path) -> None:
+def test_without_labels_alpha_rests_on_scored_nights_and_else_on_an_assumption(mill: Path) -> None:
     for day, name in enumerate(NIGHTS[2:], 3):
         write(mill.parent, name, night(day, labelled=False))
     edit(mill, "[calibration]\n", f"[calibration]\n{COSTS}capacity = 30\n")
 
     assumed = calibrate(mill)
     score(mill)
-    told = calibrate(mill)
+    informed = calibrate(mill)
 
     assert assumed.sentence.startswith(
         "alpha = 0.05 is an assumption, the job's alpha, cut to 30 alarms in a night of 400"
     )
-    assert "1,200 scores of the latest nights without labels" in told.sentence
-    assert told.alpha != assumed.alpha
+    assert "1,200 scores of the latest nights without labels" in informed.sentence
+    assert informed.alpha != assumed.alpha
 
 
 @pytest.mark.slow
-def test_training_with_costs_judges_by_labelled_rows_that_were_kept_from_it(mill: Path) -> None:
+def test_training_with_costs_chooses_alpha_by_labelled_rows_kept_from_training(mill: Path) -> None:
     edit(mill, "[calibration]\n", f"[calibration]\n{COSTS}")
 
     bundle = Bundle.open(train(mill).bundle)
@@ -348,10 +348,10 @@ def test_labels_choose_the_head_on_rows_kept_from_training(mill: Path) -> None:
 
     manifest = Bundle.open(train(mill).bundle).manifest
 
-    told = manifest.details["head"]
-    assert set(told["average_precision"]) == set(heads.names())
-    assert manifest.head == told["name"]
-    assert f"{2 * ROWS // 20} anomalies among" in told["sentence"]
+    choice = manifest.details["head"]
+    assert set(choice["average_precision"]) == set(heads.names())
+    assert manifest.head == choice["name"]
+    assert f"{2 * ROWS // 20} anomalies among" in choice["sentence"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from aepipe.jobs.report.report import report
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
-from tests.conftest import make_workshop
+from tests.conftest import make_example
 
 NIGHT = "dt=2026-01-07"
 KINDS = {
@@ -26,10 +26,10 @@ KINDS = {
 @pytest.mark.slow
 def test_codes_go_all_the_way(name: str, tmp_path: Path) -> None:
     old, new, codes, pooled = KINDS[name]
-    job = make_workshop(tmp_path / name, name)
+    job = make_example(tmp_path / name, name)
     text = job.read_text()
     assert old in text
-    text = text.replace('[evaluate]\nanomaly = "digit = 9"\n', "")  # cells are compared with the yardsticks, scans not
+    text = text.replace('[evaluate]\nanomaly = "digit = 9"\n', "")  # only cells are compared with baselines
     job.write_text(text.replace(old, f"{new}codebook = 32\n"))
 
     bundle = Bundle.open(train(job).bundle)

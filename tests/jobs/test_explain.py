@@ -1,4 +1,4 @@
-"""A row beside what was expected of it, through the exported graph."""
+"""A row and its reconstruction, side by side, through the exported graph."""
 
 import re
 from pathlib import Path
@@ -28,7 +28,7 @@ def read(path: Path) -> pa.Table:
 
 
 def spoil(job: Path, row: int, column: str, robust_deviations: float) -> str:
-    """Plant a fault in a row of a night; return its key."""
+    """Inject a fault into a row of a night; return its key."""
     table = read(source(job))
     learned = np.concatenate([read(source(job, f"dt=2026-01-0{day}"))[column].to_numpy() for day in (1, 2, 3, 4)])
     low, high = np.quantile(learned, [0.25, 0.75])
@@ -55,9 +55,9 @@ def test_a_planted_fault_is_the_first_reason(cells: Path) -> None:
     assert first.z == pytest.approx(score["reason_1_z"])
     assert [line.rank for line in found.columns[:4]] == [1, 2, 3, None]
     assert len(found.columns) == 30
-    blames = [line.z or 0.0 for line in found.columns[3:]]
-    assert blames == sorted(blames, reverse=True)
-    assert blames[0] <= (found.columns[2].z or 0.0)
+    attributions = [line.z or 0.0 for line in found.columns[3:]]
+    assert attributions == sorted(attributions, reverse=True)
+    assert attributions[0] <= (found.columns[2].z or 0.0)
 
 
 def test_a_row_by_its_place_is_that_of_its_key(cells: Path) -> None:

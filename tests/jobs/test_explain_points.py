@@ -77,7 +77,9 @@ def test_steps_are_read_expected_and_known_in_units_of_the_source(trained_machin
     for step in found.steps:
         each = values["m1", step.time]
         assert step.read == pytest.approx((each["heat"], each["load"]), abs=1e-4)
-        assert abs((step.known[0] or 0) - 25) < 6  # m1 runs at 25 degrees: its own steps are known, not those of m0
+        assert (
+            abs((step.known[0] or 0) - 25) < 6
+        )  # m1 runs at 25 degrees: it is compared with its own steps, not with those from m0
     assert sum(step.share or 0 for step in found.steps) == pytest.approx(1)
     faulty = [step for step in found.steps if values["m1", step.time]["fault"]]
     assert sum(step.share or 0 for step in faulty) > 0.9

@@ -1,4 +1,4 @@
-"""Bundles and outputs of version 0.1.0 stay valid: nothing is done twice, and their models give the same numbers."""
+"""Bundles and outputs of version 0.1.0 stay valid: no work is repeated, and their models give the same numbers."""
 
 import hashlib
 import shutil

@@ -1,4 +1,4 @@
-"""A first job file proposes the roles of columns, and inspection names columns that move on."""
+"""`init` proposes the roles of columns, and inspection names columns that increase over time."""
 
 import json
 from pathlib import Path
@@ -157,7 +157,7 @@ def test_corrupt_page_does_not_stop_init_and_inspect(tmp_path: Path) -> None:
     assert len(inspect(data).partitions) == 6
 
 
-def test_lists_of_integers_beside_other_columns_are_proposed_to_be_ignored(tmp_path: Path) -> None:
+def test_lists_of_integers_in_a_table_with_other_columns_are_proposed_to_be_ignored(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     baskets = [rng.integers(0, 500, rng.integers(1, 9)).tolist() for _ in range(100)]
     tables = {"shop": {"amount": rng.normal(size=100), "basket": baskets}, "alone": {"basket": baskets}}

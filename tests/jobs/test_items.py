@@ -1,4 +1,4 @@
-"""Lists of items from training to ranking: new users get items of their own taste, and odd baskets are explained."""
+"""Lists of items from training to ranking: new users get items of their taste, and unusual baskets are explained."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Partitions in quarantine: shown with what is wrong, tried again, dropped; other outputs are never touched."""
+"""Quarantined partitions: shown with the reason, tried again, dropped; other outputs stay as they are."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A night's scores and features, as they lie on disk."""
+"""Scores and features of a night on disk."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Windows of a time series through the whole house: trained, scored, sampled, reported."""
+"""Windows of a time series through all commands: trained, scored, sampled, reported."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A long table from the field, from training to the report: gaps, duplicates, a repeated hour and more, all at once."""
+"""A long table with the usual defects, from training to the report: gaps, duplicates, a repeated hour and more."""
 
 import shutil
 from pathlib import Path
@@ -149,8 +149,8 @@ def test_the_fault_is_found_named_and_explained(field: tuple[Path, ScoreResult])
     measured = evaluate(job, first=night(LEARNED))
     assert measured is not None
     peak = max((row for row in flagged if _day_of(row) == 10), key=lambda row: row["score"])
-    (told,) = explain(job, [f"{peak['id']},plain,{peak['at']}"])
-    assert "load" in told.model_dump_json()
+    (explained,) = explain(job, [f"{peak['id']},plain,{peak['at']}"])
+    assert "load" in explained.model_dump_json()
     assert report(job).path is not None
 
 

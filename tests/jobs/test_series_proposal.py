@@ -1,4 +1,4 @@
-"""Tables that `init` proposes as series, and tables that it does not."""
+"""Tables that `init` proposes as series, and tables that it does not propose."""
 
 from collections.abc import Callable
 from pathlib import Path

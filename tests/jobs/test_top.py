@@ -1,4 +1,4 @@
-"""State of jobs: what is scored, what is flagged, and what runs."""
+"""State of jobs: scored partitions, flagged rows, and running commands."""
 
 import io
 import subprocess

@@ -1,4 +1,4 @@
-"""The job that a bundle says it was trained by."""
+"""The job that a bundle records as its training."""
 
 from pathlib import Path
 

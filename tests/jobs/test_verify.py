@@ -20,7 +20,7 @@ def bundle(tmp_path: Path) -> Path:
     return make_bundle(tmp_path, numbers(60)).path
 
 
-def _spoilt(bundle: Path, spoil: Callable[[onnx.GraphProto], list[Any]]) -> Path:
+def _with_extra_output(bundle: Path, spoil: Callable[[onnx.GraphProto], list[Any]]) -> Path:
     """Add nodes whose output `extra` (B,) is added to the score."""
     model = onnx.load(bundle / "scorer.onnx")
     next(node for node in model.graph.node if "score" in node.output).output[0] = "plain"
@@ -84,7 +84,7 @@ def test_faults_of_a_bundle_are_the_same_in_both_ways(bundle: Path) -> None:
 
 
 def test_graph_that_takes_memory_without_end_only_ends_the_child(bundle: Path) -> None:
-    found = verify_untrusted(_spoilt(bundle, _doubling), memory_mb=512)
+    found = verify_untrusted(_with_extra_output(bundle, _doubling), memory_mb=512)
 
     assert found.fault is not None
     assert "512 MB" in found.fault or "cannot score its golden rows" in found.fault
@@ -92,7 +92,7 @@ def test_graph_that_takes_memory_without_end_only_ends_the_child(bundle: Path) -
 
 @pytest.mark.slow
 def test_graph_that_takes_time_without_end_only_ends_the_child(bundle: Path) -> None:
-    found = verify_untrusted(_spoilt(bundle, _long_loop), timeout_s=3)
+    found = verify_untrusted(_with_extra_output(bundle, _long_loop), timeout_s=3)
 
     assert found.fault is not None
     assert "takes too long: expected 3 s at most" in found.fault

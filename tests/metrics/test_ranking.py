@@ -1,4 +1,4 @@
-"""Measures against scikit-learn and brute force, ties and all."""
+"""Measures against scikit-learn and brute force, with ties."""
 
 from dataclasses import astuple
 

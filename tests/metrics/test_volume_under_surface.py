@@ -80,12 +80,12 @@ def test_without_a_tolerance_and_with_one_event_it_is_the_average_precision() ->
     assert vus_pr(truth, scores, buffer=0) == pytest.approx(average_precision(truth, scores), abs=1e-12)
 
 
-def test_a_detection_just_beside_the_event_counts_in_part() -> None:
+def test_a_detection_close_to_the_event_counts_in_part() -> None:
     truth = np.zeros(300, np.bool_)
     truth[100:120] = True
-    inside, beside, far = (np.isin(np.arange(300), range(start, start + 20)) for start in (100, 122, 200))
+    inside, close, far = (np.isin(np.arange(300), range(start, start + 20)) for start in (100, 122, 200))
 
-    areas = [vus_pr(truth, scores.astype(float), buffer=50) for scores in (inside, beside, far)]
+    areas = [vus_pr(truth, scores.astype(float), buffer=50) for scores in (inside, close, far)]
 
     assert areas[0] > areas[1] > areas[2]
     assert areas[0] == pytest.approx(1, abs=0.15)

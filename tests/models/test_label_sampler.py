@@ -1,4 +1,4 @@
-"""Distribution of labels given a row, against the distribution that the labels were drawn from."""
+"""Distribution of labels given a row, against the true distribution."""
 
 import numpy as np
 import pyarrow as pa

@@ -49,11 +49,11 @@ def test_same_distribution_gives_chance_and_only_trees_detect_a_broken_relation(
     broken = rows(600, 1)
     broken.numbers[:, 1] = np.random.default_rng(2).permutation(broken.numbers[:, 1])
 
-    told = two_sample(COLUMNS, rows(600, 0), replace(broken, codes=rows(600, 0).codes), seed=0)
+    found = two_sample(COLUMNS, rows(600, 0), replace(broken, codes=rows(600, 0).codes), seed=0)
 
     assert same.trees.low - 0.03 < 0.5 < same.trees.high + 0.03
-    assert told.trees.low > 0.75
-    assert told.logistic.high < 0.6
+    assert found.trees.low > 0.75
+    assert found.logistic.high < 0.6
 
 
 def test_tstr_loss_measures_information_missing_from_synthetic_rows() -> None:

@@ -107,7 +107,7 @@ def test_memorized_rows_are_closer_to_training_rows_and_new_rows_are_not() -> No
     assert closeness(train, held_out, mixed(1_000, 2), seed=0).is_within(0.05)
     found = closeness(train, held_out, noisy, seed=0)
     assert found.held_out_rows == 200
-    assert found.share > 0.6  # of 700 rows known by heart, 200 are looked at
+    assert found.share > 0.6  # 200 of 700 memorised rows are examined
     assert not found.is_within(0.05)
 
 

@@ -1,4 +1,4 @@
-"""Stylised facts against scipy and pandas, and on series whose facts are known."""
+"""Stylised facts against scipy and pandas, and on series with known facts."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Dead channels of single entities against a walk over their rows."""
+"""Dead channels of single entities against a loop over their rows."""
 
 from itertools import groupby
 

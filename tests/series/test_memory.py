@@ -1,4 +1,4 @@
-"""Scores of windows by what is known of their series."""
+"""Scores of windows relative to the known steps of their series."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_a_known_shape_at_the_wrong_time_of_day_scores_higher() -> None:
     assert on_time.max() < late.min()
 
 
-def test_a_new_level_is_strange_until_it_has_lasted() -> None:
+def test_a_new_level_is_anomalous_until_it_has_lasted() -> None:
     memory = _memory(a=_wave(240))
     values = _wave(20 * WINDOW, seed=2)
     values[40:] += 4
@@ -97,9 +97,9 @@ def test_constant_steps_and_steps_that_changed_are_compared_with_all_windows() -
 def test_an_unseen_entity_is_compared_with_all_entities() -> None:
     memory = _memory(a=_wave(240), b=_wave(240, seed=1) + 3)
 
-    known, strange = (_score(memory, _wave(40, seed=2) + level, first=480, entity="new") for level in (3, -4))
+    known, anomalous = (_score(memory, _wave(40, seed=2) + level, first=480, entity="new") for level in (3, -4))
 
-    assert known.max() < strange.min()
+    assert known.max() < anomalous.min()
 
 
 def test_entities_without_a_window_and_empty_tables_are_no_error() -> None:

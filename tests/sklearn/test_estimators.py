@@ -1,4 +1,4 @@
-"""The estimators in the tools they are made for, on tables with columns of several types."""
+"""The estimators in scikit-learn's own tools, on tables with columns of several types."""
 
 import io
 import pickle

@@ -1,4 +1,4 @@
-"""What a killed writer of a chained log leaves is removed by the next reader, unless the writer is still at work."""
+"""The next reader removes what a killed writer of a chained log left, but nothing of a live writer."""
 
 import fcntl
 from pathlib import Path

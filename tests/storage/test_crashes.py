@@ -1,4 +1,4 @@
-"""Processes that are killed, waiting or racing: what readers see, and how the next commit recovers."""
+"""Processes that are killed, waiting or racing: complete files for readers, and recovery by the next commit."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Measures of how the code reads. `python -m tests.support.code_metrics [PATH]` prints them, `--list` every finding."""
+"""Measures of readable code. `python -m tests.support.code_metrics [PATH]` prints them, `--list` every finding."""
 
 import argparse
 import ast
@@ -15,6 +15,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 CODE = ("aepipe", "flows")
 DOCUMENTED = (*CODE, "benchmarks", "docs")
+TESTS = ("conftest.py", "tests")
 PROSE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "benchmarks")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -45,6 +46,10 @@ EXEMPT = {
     ("benchmarks/zoo_figures.py", "judge"): "a key of stored results",
     ("benchmarks/zoo_looks.py", "judge"): "a key of stored results",
     ("aepipe/jobs/train/classification.py", "told"): "metrics in the manifest of a bundle",
+    **{
+        (f"tests/{name}.py", "yardsticks"): "a folder below out/.aepipe, which must not move"
+        for name in ("conftest", "jobs/test_calibrate", "jobs/evaluate/test_compare")
+    },
 }
 
 VERBS = frozenset((Path(__file__).parent / "imperative_verbs.txt").read_text().split())
@@ -60,13 +65,14 @@ class Finding(NamedTuple):
     text: str
 
 
-def python_files(*folders: str) -> list[Path]:
-    """Return every module below these folders of the repository."""
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+def python_files(*places: str) -> list[Path]:
+    """Return these modules of the repository, and every module below these folders."""
+    paths = [ROOT / place for place in places]
+    return sorted(each for path in paths for each in ([path] if path.is_file() else path.rglob("*.py")))
 
 
 def banned_words() -> list[Finding]:
-    """Find every use of a banned word in code, docs and templates, names of variables included."""
+    """Find every use of a banned word in code, tests, docs and templates, names of variables included."""
     patterns = {
         what: re.compile(rf"(?<![A-Za-z])(?:{words})(?![a-z])", re.IGNORECASE if what == "a house word" else 0)
         for what, words in BANNED.items()
@@ -87,6 +93,7 @@ def _texts() -> Iterator[Path]:
         path = ROOT / name
         kinds = {".py", ".md", ".j2", ".html", ".txt"}
         yield from [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.suffix in kinds)
+    yield from (path for path in python_files(*TESTS) if path != Path(__file__))  # which lists the words
 
 
 @cache
@@ -95,9 +102,9 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), filename=str(path))
 
 
-def docstrings() -> Iterator[tuple[Path, Function, str]]:
-    """Yield module, function and text of every docstring of a function."""
-    for path in python_files(*DOCUMENTED):
+def docstrings(*places: str) -> Iterator[tuple[Path, Function, str]]:
+    """Yield module, function and text of every docstring of a function; default: all places but the tests."""
+    for path in python_files(*(places or DOCUMENTED)):
         for node in ast.walk(parsed(path)):
             if isinstance(node, Function) and (text := ast.get_docstring(node)):
                 yield path, node, text
@@ -109,6 +116,19 @@ def docstrings_without_a_verb() -> list[Finding]:
         Finding(str(path.relative_to(ROOT)), node.lineno, "no verb first", text.splitlines()[0])
         for path, node, text in docstrings()
         if not starts_with_a_verb(text)
+    ]
+
+
+def helpers_without_a_verb() -> list[Finding]:
+    """Find docstrings of helpers and fixtures of the tests that do not begin with a verb in the imperative.
+
+    Test functions are left out: their names are sentences, and their docstrings give a reason or an oracle. "Number of
+    rows" and the like are not imperatives, though `number` is a verb.
+    """
+    return [
+        Finding(str(path.relative_to(ROOT)), node.lineno, "no verb first", text.splitlines()[0])
+        for path, node, text in docstrings(*TESTS)
+        if not node.name.startswith("test_") and (not starts_with_a_verb(text) or re.match(r"\w+ of\b", text))
     ]
 
 
@@ -124,7 +144,7 @@ def starts_with_a_verb(docstring: str) -> bool:
 def docstrings_that_are_clauses() -> list[Finding]:
     """Find docstrings, of modules and classes too, that begin with a clause used as a noun."""
     found = []
-    for path in python_files(*DOCUMENTED):
+    for path in python_files(*DOCUMENTED, *TESTS):
         for node in ast.walk(parsed(path)):
             if isinstance(node, Function | ast.ClassDef | ast.Module):
                 text = ast.get_docstring(node) or ""
@@ -199,6 +219,7 @@ def main() -> None:
             *banned_words(),
             *docstrings_that_are_clauses(),
             *docstrings_without_a_verb(),
+            *helpers_without_a_verb(),
             *private_functions_with_one_caller(),
         ):
             if finding.path.startswith(prefixes):
@@ -213,6 +234,7 @@ def main() -> None:
     share = 1000 * len(one_caller) / lines
     print(f"private functions with one caller      {len(one_caller)}, {share:.1f} per 1,000 lines")
     print(f"function docstrings with a verb first  {verb_share():.1%}")
+    print(f"helpers of tests without a verb first  {len(helpers_without_a_verb())}")
     print(f"docstrings that begin with a clause    {len(docstrings_that_are_clauses())}")
     print(f"banned words                           {len(banned_words())}")
     pairs = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout

@@ -218,6 +218,6 @@ def spec_of(kind: str, array: pa.Array) -> dict[str, Any]:
     return {"kind": "boolean" if pa.types.is_boolean(array.type) else kind}
 
 
-def crossed(kinds: Iterable[str] = tuple(GENERATORS)) -> list[tuple[str, str]]:
+def kinds_with_generators(kinds: Iterable[str] = tuple(GENERATORS)) -> list[tuple[str, str]]:
     """Return every kind with each of its generators."""
     return [(kind, name) for kind in kinds for name in GENERATORS[kind]]

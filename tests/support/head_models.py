@@ -89,7 +89,7 @@ def cells() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return benign[order[:250]], benign[order[250:]]
 
 
-def evidence(rows: int, *, residuals: int = 6, latents: int = 3, seed: int = 0) -> ScoringInputs:
+def scoring_inputs(rows: int, *, residuals: int = 6, latents: int = 3, seed: int = 0) -> ScoringInputs:
     """Draw scoring inputs that are correlated and differ in scale."""
     generator = np.random.default_rng(seed)
     width = residuals + latents

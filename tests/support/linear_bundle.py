@@ -135,7 +135,7 @@ def make_bundle(
     parts = {"scorer": scorer(layout, reasons)}
     if layout.image is None:
         parts |= {"prior": prior(), "prior_normal": prior_normal(), "sampler": sampler(layout)}
-    found = answers(encoding, parts["scorer"][0], table)
+    found = run_scorer(encoding, parts["scorer"][0], table)
     manifest = BundleManifest(
         name="linear",
         family="linear",
@@ -160,7 +160,7 @@ def make_bundle(
     return Bundle.open(path)
 
 
-def answers(encoding: Encoding, onnx: bytes, table: pa.Table) -> dict[str, np.ndarray]:
+def run_scorer(encoding: Encoding, onnx: bytes, table: pa.Table) -> dict[str, np.ndarray]:
     """Run the scorer on a table; return all its outputs."""
     (batch,) = table.combine_chunks().to_batches()
     return Session(onnx, device="cpu").run(encoding.encode(batch).arrays)

@@ -1,4 +1,4 @@
-"""A long table of series, its partitions, and a bundle without training whose point scores numpy can compute."""
+"""A long table of series, its partitions, and an untrained bundle whose point scores numpy can compute."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

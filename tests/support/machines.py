@@ -1,4 +1,4 @@
-"""A series job of machines with two channels, one of which is at fault on one day."""
+"""A series job of machines with two channels; one machine has a fault on one day."""
 
 from pathlib import Path
 

@@ -116,7 +116,7 @@ class Store:
     bucket: StorePath
 
     def fail(self, request: str, **options: Any) -> None:
-        """Answer matching requests with an error or a delay."""
+        """Respond to matching requests with an error or a delay."""
         self.server.faults.append(Fault(request, **options))
 
     @property

@@ -1,4 +1,4 @@
-"""Arrow's allocator is chosen by what a process loads first: each test has one of its own."""
+"""Choice of Arrow's allocator, which the first import of a process makes: each test runs its own process."""
 
 import os
 import subprocess
@@ -58,6 +58,6 @@ def test_where_arrow_was_loaded_before_batches_alone_come_from_jemalloc() -> Non
     assert pool(code) == "jemalloc"
 
 
-def test_a_pool_that_somebody_has_chosen_stays() -> None:
+def test_a_chosen_pool_stays() -> None:
     code = f"import aepipe; {KEEP}; {BATCHES}"
     assert pool(code, "system") == "system"

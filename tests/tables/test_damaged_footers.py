@@ -1,4 +1,4 @@
-"""Footers with changed bytes: an error or the right rows, never the end of the process."""
+"""Footers with changed bytes: an error or the right rows, never a crash."""
 
 import json
 import random

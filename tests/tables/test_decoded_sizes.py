@@ -1,4 +1,4 @@
-"""Rows that decode to far more than their file holds: the readers' batches stay within their bound."""
+"""Rows that decode to much more than their file size: batches stay within their bound."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Texts of several columns: different values never share one, and without commas they are joined as they are."""
+"""Texts of several columns: distinct for distinct values, and joined without quotes if there is no comma."""
 
 import pyarrow as pa
 from hypothesis import given

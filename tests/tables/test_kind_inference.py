@@ -196,7 +196,7 @@ def test_lists_of_one_length_are_a_vector() -> None:
     assert found.why == "lists of 2 numbers in 3 sampled rows; an image needs its shape in the job"
 
 
-def test_what_stands_beside_an_image_is_ignored() -> None:
+def test_other_columns_of_a_table_with_an_image_are_ignored() -> None:
     table = pa.table({"pixels": pa.array([bytes(6)], pa.binary(6)), "weight": [1.0], "name": ["a"], "digit": [3]})
 
     schema = schema_of(table, {"pixels": {"shape": [1, 2, 3]}}, labels=["digit"])
@@ -263,7 +263,7 @@ def test_a_kind_that_a_type_cannot_be_is_refused_with_one_that_it_can(array: pa.
     assert message in fault
 
 
-def test_two_images_and_a_number_beside_one_are_refused() -> None:
+def test_two_images_and_an_image_with_a_number_are_refused() -> None:
     pixels = pa.array([bytes(6)], pa.binary(6))
     spec = {"shape": [1, 2, 3]}
 

@@ -1,4 +1,4 @@
-"""Messages are told from names, codes, categories and identifiers."""
+"""Messages are distinguished from names, codes, categories and identifiers."""
 
 import numpy as np
 import pyarrow as pa

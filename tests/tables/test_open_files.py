@@ -1,4 +1,4 @@
-"""A command opens each Parquet file once, and sees a file that was replaced meanwhile."""
+"""A command opens each Parquet file once, and notices a file that was replaced in between."""
 
 from collections import Counter
 from pathlib import Path

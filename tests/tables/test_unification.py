@@ -1,4 +1,4 @@
-"""Rows of files whose types differ become one table, and no value changes on the way."""
+"""Files with different types become one table without a change of values."""
 
 import itertools
 from datetime import date, datetime
@@ -154,7 +154,7 @@ def test_every_fault_is_named_with_file_column_and_types() -> None:
     assert "c.parquet has more than one column 'z'" in str(caught.value)
 
 
-def test_a_placeholder_date_beside_nanoseconds_keeps_its_value() -> None:
+def test_a_placeholder_date_among_nanoseconds_keeps_its_value() -> None:
     never, noon = datetime(9999, 12, 31), datetime(2026, 1, 1, 12)
     batches = [
         pa.RecordBatch.from_pydict({"at": pa.array([never], pa.timestamp("us"))}),

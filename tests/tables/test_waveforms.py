@@ -1,4 +1,4 @@
-"""Waveforms are told from embeddings, spectra, smooth curves and short lists."""
+"""Waveforms are distinguished from embeddings, spectra, smooth curves and short lists."""
 
 import numpy as np
 import pyarrow as pa

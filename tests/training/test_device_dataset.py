@@ -7,7 +7,7 @@ from tests.support.layouts import LAYOUTS, random_rows
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_picked_rows_are_those_of_the_frontend(name: str) -> None:
+def test_picked_rows_are_preprocessed(name: str) -> None:
     arrays = random_rows(LAYOUTS[name], 50)
     preprocessing = Preprocessing(LAYOUTS[name])
     index = torch.tensor([7, 3, 3, 49])

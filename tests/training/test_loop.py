@@ -1,4 +1,4 @@
-"""The loop: what it keeps, when it stops, how it resumes, whom it lets change what."""
+"""The training loop: best weights, early stopping, resuming, and the parameters that each objective updates."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -154,7 +154,7 @@ def test_learned_sigmas_come_near_each_column_s_own() -> None:
 
 
 class Interrupted(Exception):
-    """Stands for a killed process."""
+    """Exception in place of a killed process."""
 
 
 def stop_after(epochs: int) -> Callable[[str, float], None]:
@@ -185,7 +185,7 @@ def test_an_epoch_of_a_large_table_is_a_random_part_of_its_rows(monkeypatch: pyt
     seen.clear()
     fit(make("vae"), correlated(200), correlated(50, 1), Train(epochs=1))
 
-    assert len(drawn) == 4 * len(curve.epochs)  # 15 rows a step
+    assert len(drawn) == 4 * len(curve.epochs)  # 15 rows per step
     assert 60 < len(set().union(*drawn)) <= 60 * len(curve.epochs)
     assert all(sum(map(len, drawn[at : at + 4])) == 60 for at in range(0, len(drawn), 4))
     assert sum(len(index) for index in seen if len(index) < 20) == 200
@@ -258,21 +258,21 @@ def test_rows_with_the_worst_reconstruction_are_trimmed_after_some_epochs(monkey
 
 
 @pytest.mark.slow
-def test_strange_rows_among_those_learned_from_are_found_once_they_are_left_out() -> None:
-    """In a fifth of the rows a column is independent of the others: one latent learns them unless they are left out."""
+def test_anomalies_in_the_training_rows_are_found_once_they_are_left_out() -> None:
+    """A fifth of the rows has an independent column: one latent learns these rows too unless they are left out."""
     names = tuple("abcd")
     layout = Layout(columns=names, numbers=tuple(Number(name=name, column=j) for j, name in enumerate(names)))
     generator = np.random.default_rng(0)
-    strange = np.arange(400) % 5 == 0
+    anomalous = np.arange(400) % 5 == 0
     rows = generator.standard_normal((400, 1)) + 0.1 * generator.standard_normal((400, 4))
-    rows[strange, 3] = 2 + 0.1 * generator.standard_normal(80)
+    rows[anomalous, 3] = 2 + 0.1 * generator.standard_normal(80)
     arrays = {"num": rows.astype(np.float32)}
     found = []
     for trim in (0.0, 0.3):
         model = build(layout, Section.model_validate({"family": "ae", "latent": 1}), 0)
         fit(model, arrays, arrays, Train(epochs=80, patience=80, learning_rate=0.003, trim=trim))
         batch = DeviceDataset(model.preprocessing, arrays, CPU).pick(torch.arange(400))
-        found.append(roc_auc_score(strange, row_losses(model, batch)))
+        found.append(roc_auc_score(anomalous, row_losses(model, batch)))
 
     assert found[0] < 0.9
     assert found[1] > 0.98
@@ -355,7 +355,7 @@ def test_images_are_learned() -> None:
 
 
 class Duel(Model):
-    """A model of three players: two that take turns, and one that begins when they are done."""
+    """Model of three objectives: two that take turns, and one that starts after them."""
 
     def __init__(self) -> None:
         super().__init__(NUMBERS, make_likelihood(NUMBERS, LikelihoodOptions(sigma=1.0)))

@@ -1,4 +1,4 @@
-"""Epsilon by closed forms, by opacus itself and by published values; noise that keeps a budget."""
+"""Epsilon against closed forms, opacus and published values; noise that keeps a budget."""
 
 import math
 
@@ -10,7 +10,7 @@ DELTA = 1e-5
 
 
 def renyi(order: int, *, rate: float, noise: float) -> float:
-    """Rényi divergence of one step, for integer orders (Mironov, Talwar & Zhang 2019, section 3.3)."""
+    """Compute the Rényi divergence of one step, for integer orders (Mironov, Talwar & Zhang 2019, section 3.3)."""
     terms = [
         math.comb(order, k) * (1 - rate) ** (order - k) * rate**k * math.exp((k * k - k) / (2 * noise**2))
         for k in range(order + 1)

@@ -1,4 +1,4 @@
-"""DP-SGD: clipped gradients of single rows, noise, Poisson sampling, and what the budget does not cover."""
+"""DP-SGD: clipped gradients of single rows, noise, Poisson sampling, and training outside the budget."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Line(nn.Module):
 
 
 def line() -> tuple[RowGradients, DeviceDataset, Tensor]:
-    """Gradients of a line, 40 rows, and the gradient of each row by its closed form."""
+    """Return the row gradients of a linear model, its 40 rows, and their gradients in closed form."""
     names = ("a", "b", "c")
     numbers = tuple(Number(name=name, column=at, mean=0, std=1, low=-9, high=9) for at, name in enumerate(names))
     model = Line()

@@ -1,4 +1,4 @@
-"""The schedule of large tables: which trainings follow it, and what it reaches."""
+"""The schedule of large tables: the trainings that follow it, and the loss that it reaches."""
 
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def test_a_learning_rate_of_the_job_is_the_highest_of_the_hidden_layers() -> Non
 
 
 class Interrupted(Exception):
-    """Raised by the progress of a training."""
+    """Exception that the progress of a training raises."""
 
 
 @pytest.mark.usefixtures("is_always_large")

@@ -1,4 +1,4 @@
-"""Known steps of a series job: the same comparisons however the table is divided into partitions."""
+"""Known steps of a series job: the comparisons do not depend on the division into partitions."""
 
 from dataclasses import replace
 from pathlib import Path

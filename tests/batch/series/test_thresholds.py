@@ -1,4 +1,4 @@
-"""Where the thresholds of a partition continue from, and scores of the partitions that a model was trained on."""
+"""Thresholds that continue from earlier partitions, and scores of partitions that a model was trained on."""
 
 from pathlib import Path
 

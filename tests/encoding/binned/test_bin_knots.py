@@ -16,7 +16,7 @@ from aepipe.layout import FIRST_VALUE, UNSEEN
 def through_codes(values: np.ndarray, *, learned: slice = slice(None), copies: int = 20) -> np.ndarray:
     """Encode and decode values, with uniforms that are evenly spread within each code: no sampling noise.
 
-    Codes are those of the `learned` values, and stand for all values.
+    The codes are fitted to `learned` and used for all values.
     """
     bins = fit_bins(values[learned], decimals=decimals(values[learned], 1e-9))
     bins = bins.with_values(values, decimals=decimals(values, 1e-9))

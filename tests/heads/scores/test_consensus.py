@@ -4,18 +4,18 @@ import torch
 from aepipe.heads.base import HeadStats, ScoringInputs, select_rows
 from aepipe.heads.scores.consensus import NEIGHBOURS, TRUSTED_ROWS, _trusted_neighbours
 from aepipe.heads.scores.knn import SOFTENING
-from tests.support.head_models import evidence
+from tests.support.head_models import scoring_inputs
 
 
 class _ByFirstNumber(torch.nn.Module):
-    """Vote that trusts the rows whose first number is least."""
+    """Vote by the first number: rows with small ones are trusted."""
 
     def among_others(self, rows: ScoringInputs) -> torch.Tensor:
         return rows.row[:, 0]
 
 
 def test_only_rows_that_the_first_vote_trusts_become_neighbours() -> None:
-    rows = evidence(400)
+    rows = scoring_inputs(400)
     doubted = rows.row[:, 0] > torch.quantile(rows.row[:, 0], 0.8)
 
     head = _trusted_neighbours(HeadStats(rows, rows), rows, _ByFirstNumber())
@@ -27,7 +27,7 @@ def test_only_rows_that_the_first_vote_trusts_become_neighbours() -> None:
 
 
 def test_rows_outside_of_the_bank_keep_their_nearest_row_where_they_are_held_against_others() -> None:
-    rows = evidence(400)
+    rows = scoring_inputs(400)
     doubted = np.flatnonzero((rows.row[:, 0] > torch.quantile(rows.row[:, 0], 0.8)).numpy())
 
     head = _trusted_neighbours(HeadStats(rows, rows), rows, _ByFirstNumber())
@@ -39,7 +39,7 @@ def test_rows_outside_of_the_bank_keep_their_nearest_row_where_they_are_held_aga
 
 
 def test_the_bank_of_trusted_rows_is_bounded() -> None:
-    rows = evidence(2 * TRUSTED_ROWS)
+    rows = scoring_inputs(2 * TRUSTED_ROWS)
 
     head = _trusted_neighbours(HeadStats(rows, rows), rows, _ByFirstNumber())
 

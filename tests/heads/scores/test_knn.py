@@ -7,7 +7,7 @@ from aepipe.heads.base import HeadStats, ScoringInputs, select_rows
 from aepipe.heads.distance_space import Scaling, coordinates, standard_scaling
 from aepipe.heads.scores.knn import BANK_ROWS, HEAD, NEIGHBOURS, SOFTENING, nearest_neighbours
 from aepipe.heads.scores.knn import NearestNeighbours as HeadOfBank
-from tests.support.head_models import evidence
+from tests.support.head_models import scoring_inputs
 
 
 def _oracle(train: ScoringInputs, dev: ScoringInputs, rows: ScoringInputs) -> np.ndarray:
@@ -20,7 +20,7 @@ def _oracle(train: ScoringInputs, dev: ScoringInputs, rows: ScoringInputs) -> np
 
 @pytest.mark.parametrize(("residuals", "latents"), [(6, 3), (1, 1), (200, 16)])
 def test_the_score_is_the_mean_distance_to_the_nearest_rows_of_scikit_learn(residuals: int, latents: int) -> None:
-    train, dev, rows = (evidence(n, residuals=residuals, latents=latents, seed=n) for n in (900, 100, 150))
+    train, dev, rows = (scoring_inputs(n, residuals=residuals, latents=latents, seed=n) for n in (900, 100, 150))
 
     found = HEAD.fit(HeadStats(train, dev))(rows)
 
@@ -28,8 +28,8 @@ def test_the_score_is_the_mean_distance_to_the_nearest_rows_of_scikit_learn(resi
 
 
 def test_a_row_far_out_loses_no_digits() -> None:
-    train, dev = evidence(900), evidence(100, seed=1)
-    far = ScoringInputs(*(1e4 * part for part in evidence(50, seed=2)))
+    train, dev = scoring_inputs(900), scoring_inputs(100, seed=1)
+    far = ScoringInputs(*(1e4 * part for part in scoring_inputs(50, seed=2)))
 
     found = HEAD.fit(HeadStats(train, dev))(far)
 
@@ -37,19 +37,19 @@ def test_a_row_far_out_loses_no_digits() -> None:
 
 
 def test_a_row_close_to_a_sample_of_the_bank_keeps_its_precision() -> None:
-    train, dev = evidence(900), evidence(100, seed=1)
+    train, dev = scoring_inputs(900), scoring_inputs(100, seed=1)
     repeated = ScoringInputs(*(part[:20].repeat(45, *[1] * (part.ndim - 1)) for part in train))
-    beside = repeated._replace(residual=repeated.residual + 1e-3 * torch.randn(repeated.residual.shape))
+    close = repeated._replace(residual=repeated.residual + 1e-3 * torch.randn(repeated.residual.shape))
 
-    found = HEAD.fit(HeadStats(repeated, dev))(beside)
+    found = HEAD.fit(HeadStats(repeated, dev))(close)
 
-    np.testing.assert_allclose(found.numpy(), _oracle(repeated, dev, beside), rtol=1e-5)
+    np.testing.assert_allclose(found.numpy(), _oracle(repeated, dev, close), rtol=1e-5)
 
 
 def test_a_row_of_the_bank_itself_scores_the_least_there_is() -> None:
-    repeated = ScoringInputs(*(part[:20].repeat(45, *[1] * (part.ndim - 1)) for part in evidence(900)))
+    repeated = ScoringInputs(*(part[:20].repeat(45, *[1] * (part.ndim - 1)) for part in scoring_inputs(900)))
 
-    found = HEAD.fit(HeadStats(repeated, evidence(100, seed=1)))(repeated)
+    found = HEAD.fit(HeadStats(repeated, scoring_inputs(100, seed=1)))(repeated)
 
     np.testing.assert_allclose(found.numpy(), SOFTENING, rtol=1e-5)
 
@@ -74,7 +74,7 @@ def test_neighbours_found_by_groups_are_those_of_a_sort(rows: int, has_ties: boo
 
 
 def test_the_bank_holds_so_many_rows_at_most_chosen_by_the_seed() -> None:
-    train, dev = evidence(3_000), evidence(100, seed=1)
+    train, dev = scoring_inputs(3_000), scoring_inputs(100, seed=1)
 
     one, other = (HEAD.fit(HeadStats(train, dev, seed)).state_dict()["bank"] for seed in (0, 1))
 
@@ -83,7 +83,7 @@ def test_the_bank_holds_so_many_rows_at_most_chosen_by_the_seed() -> None:
 
 
 def test_rows_of_the_bank_are_held_against_the_others_of_it() -> None:
-    train, dev = evidence(300), evidence(60, seed=1)
+    train, dev = scoring_inputs(300), scoring_inputs(60, seed=1)
     head = nearest_neighbours(HeadStats(train, dev))
 
     found = head.among_others(select_rows(train, torch.arange(20)))
@@ -98,7 +98,7 @@ def test_rows_of_the_bank_are_held_against_the_others_of_it() -> None:
 
 
 def test_fewer_rows_than_neighbours_are_all_neighbours() -> None:
-    train, rows = evidence(NEIGHBOURS - 1), evidence(10, seed=1)
+    train, rows = scoring_inputs(NEIGHBOURS - 1), scoring_inputs(10, seed=1)
 
     found = HEAD.fit(HeadStats(train, train))(rows)
 

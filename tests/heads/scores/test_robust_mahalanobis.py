@@ -10,34 +10,34 @@ from aepipe.heads.robust_starts import starting_distances
 from aepipe.heads.scores import find
 from aepipe.heads.scores.robust_mahalanobis import _concentrated, chi_squared_median, concentrate
 from aepipe.heads.whitening import mahalanobis_squared
-from tests.support.head_models import evidence
+from tests.support.head_models import scoring_inputs
 
 
 def _polluted(rows: int, share: float) -> tuple[ScoringInputs, np.ndarray]:
     """Return scoring inputs with a share of outliers in a tight cluster, and a mask of the outliers."""
-    clean = evidence(rows)
-    strange = np.arange(rows) < share * rows
+    clean = scoring_inputs(rows)
+    is_outlier = np.arange(rows) < share * rows
     residual, z = clean.residual.clone(), clean.z.clone()
-    residual[strange] = 0.3 * residual[strange] + 8 * clean.residual.std(0)
-    z[strange] = 0.3 * z[strange] - 8 * clean.z.std(0)
-    return clean._replace(residual=residual, z=z), strange
+    residual[is_outlier] = 0.3 * residual[is_outlier] + 8 * clean.residual.std(0)
+    z[is_outlier] = 0.3 * z[is_outlier] - 8 * clean.z.std(0)
+    return clean._replace(residual=residual, z=z), is_outlier
 
 
-def _ranks_strange_above_usual(name: str, share: float) -> float:
-    """The share of pairs of a strange row and a usual one that the head puts in the right order."""
-    rows, strange = _polluted(1_000, share)
-    score = find(name).fit(HeadStats(rows, evidence(200, seed=5)))(rows).numpy()
-    return float((score[strange][:, None] > score[~strange][None]).mean())
+def _auroc(name: str, share: float) -> float:
+    """Return the AUROC of a head on polluted rows, by comparing every pair."""
+    rows, is_outlier = _polluted(1_000, share)
+    score = find(name).fit(HeadStats(rows, scoring_inputs(200, seed=5)))(rows).numpy()
+    return float((score[is_outlier][:, None] > score[~is_outlier][None]).mean())
 
 
 def test_a_tenth_of_planted_outliers_misleads_the_plain_head_but_not_the_robust_one() -> None:
-    assert _ranks_strange_above_usual("robust_mahalanobis", 0.1) > 0.999
-    assert _ranks_strange_above_usual("mahalanobis", 0.1) < 0.99
+    assert _auroc("robust_mahalanobis", 0.1) > 0.999
+    assert _auroc("mahalanobis", 0.1) < 0.99
 
 
 @pytest.mark.parametrize("share", [0.2, 0.3])
 def test_up_to_three_tenths_of_outliers_do_not_mislead_the_robust_head(share: float) -> None:
-    assert _ranks_strange_above_usual("robust_mahalanobis", share) > 0.99
+    assert _auroc("robust_mahalanobis", share) > 0.99
 
 
 def test_its_center_and_distances_are_close_to_those_of_the_minimum_covariance_determinant() -> None:
@@ -62,7 +62,7 @@ def test_on_gaussian_rows_its_covariance_is_the_plain_one_in_shape_and_size() ->
 
 
 def test_a_typical_row_scores_about_one() -> None:
-    rows = evidence(4_000)
+    rows = scoring_inputs(4_000)
 
     score = find("robust_mahalanobis").fit(HeadStats(rows, rows))(rows)
 
@@ -74,29 +74,29 @@ def test_the_median_of_chi_squared_is_that_of_scipy(degrees: int) -> None:
     assert chi_squared_median(degrees) == pytest.approx(chi2.median(degrees), rel=0.02)
 
 
-def _crossed(rows: int) -> tuple[np.ndarray, np.ndarray]:
+def _correlated_with_outliers(rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Return correlated points, three tenths of them outliers across the correlation, and a mask of the outliers.
 
     Most of the rows closest to the origin are outliers, so that concentration steps from there do not leave them out.
     """
     generator = np.random.default_rng(0)
-    strange = np.arange(rows) < 0.3 * rows
+    is_outlier = np.arange(rows) < 0.3 * rows
     along, across = generator.normal(size=(2, rows, 4))
     points = np.concatenate([along, along + 0.05 * across], axis=1)
-    points[strange, 4:] = -along[strange] + 0.05 * across[strange]
-    points[strange] *= 0.3
-    return points, strange
+    points[is_outlier, 4:] = -along[is_outlier] + 0.05 * across[is_outlier]
+    points[is_outlier] *= 0.3
+    return points, is_outlier
 
 
 def test_several_starts_find_the_bulk_where_the_rows_closest_to_the_origin_mislead() -> None:
-    points, strange = _crossed(1_000)
+    points, is_outlier = _correlated_with_outliers(1_000)
 
     several = mahalanobis_squared(points, *concentrate(points))
     origin = _concentrated(points, (points**2).sum(axis=1))
     one = mahalanobis_squared(points, origin.mean, origin.covariance)
 
-    assert roc_auc_score(strange, one) < 0.9
-    assert roc_auc_score(strange, several) > 0.95
+    assert roc_auc_score(is_outlier, one) < 0.9
+    assert roc_auc_score(is_outlier, several) > 0.95
 
 
 def test_points_of_one_coordinate_and_constant_coordinates_have_finite_starts() -> None:

@@ -1,4 +1,4 @@
-"""Alerts on real loopback servers: what is sent, to whom, and how often."""
+"""Alerts on real loopback servers: their content, recipients and frequency."""
 
 from pathlib import Path
 
@@ -165,7 +165,7 @@ def test_a_dry_run_sends_nothing(tmp_path: Path) -> None:
 
 def test_a_dry_run_checks_the_addresses_of_the_channels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = 'webhook = "$HOOK"\nservices = ["slack://secret", "json://127.0.0.1:9/"]\n'
-    job = with_alerts(tmp_path, settings + '[alerts.email]\nto = ["a@example.org"]\nuser = "$NOBODY"\n')
+    job = with_alerts(tmp_path, settings + '[alerts.email]\nto = ["a@example.org"]\nuser = "$UNSET"\n')
     monkeypatch.setenv("HOOK", "ftp://example.org")
     score(job)
 
@@ -173,7 +173,7 @@ def test_a_dry_run_checks_the_addresses_of_the_channels(tmp_path: Path, monkeypa
 
     assert list(failed) == ["webhook", "email", "service 1"]
     assert "expected http:// or https://" in failed["webhook"]
-    assert "no variable NOBODY" in failed["email"]
+    assert "no variable UNSET" in failed["email"]
     assert "slack:..." in failed["service 1"] and "secret" not in failed["service 1"]
     shown = CliRunner().invoke(app, ["alert", str(job), "--dry-run"])
     assert shown.exit_code == 1

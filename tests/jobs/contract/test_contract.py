@@ -1,4 +1,4 @@
-"""Data contracts: what is written is valid and true of the outputs, and what breaks one is found."""
+"""Data contracts: the file is valid and describes the outputs, and violations are found."""
 
 import json
 from importlib.resources import files

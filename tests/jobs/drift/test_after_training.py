@@ -1,4 +1,4 @@
-"""Drift after a real training: a change of the source that the training rows know is no drift."""
+"""Drift after a real training: a change of the source that the training rows contain is not drift."""
 
 from pathlib import Path
 

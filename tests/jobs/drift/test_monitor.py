@@ -1,4 +1,4 @@
-"""Drift of scored partitions: what alarms, what does not, and the state between nights."""
+"""Drift of scored partitions: alarms, no alarms, and the state between nights."""
 
 import json
 import shutil

@@ -83,7 +83,7 @@ def test_a_night_measures_drift_of_a_series_job(drifting: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_channel_named_score_is_compared_beside_the_scores(tmp_path: Path) -> None:
+def test_a_channel_named_score_is_compared_as_well_as_the_scores(tmp_path: Path) -> None:
     job = write_machines(tmp_path, days=8, machines=6, fault_on=-1, learned=5)
     job.write_text(job.read_text() + "[drift]\nmin_rows = 100\n")
     for day in range(8):

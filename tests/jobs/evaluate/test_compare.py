@@ -1,4 +1,4 @@
-"""What a model is held against, and what a report shows, when nights are not as they were when they were scored."""
+"""Comparison with baselines, and the report, when nights are not as they were when they were scored."""
 
 import shutil
 from pathlib import Path
@@ -128,15 +128,20 @@ def test_a_night_whose_source_is_gone_is_still_reported(scored_cells: Path) -> N
 
 
 @pytest.mark.slow
-def test_nights_without_labels_or_rows_are_reported_and_unlabelled_rows_are_not_judged(judged_cells: Path) -> None:
-    put_parquet(source(judged_cells, NIGHTS[1]), read(source(judged_cells, NIGHTS[1])).slice(0, 0))
-    put_parquet(source(judged_cells, NIGHTS[2]), read(source(judged_cells, NIGHTS[2])).drop_columns(["diagnosis"]))
+def test_nights_without_labels_or_rows_are_reported_and_unlabelled_rows_are_not_evaluated(
+    cells_with_baselines: Path,
+) -> None:
+    put_parquet(source(cells_with_baselines, NIGHTS[1]), read(source(cells_with_baselines, NIGHTS[1])).slice(0, 0))
+    put_parquet(
+        source(cells_with_baselines, NIGHTS[2]),
+        read(source(cells_with_baselines, NIGHTS[2])).drop_columns(["diagnosis"]),
+    )
 
-    result = night(judged_cells)
+    result = night(cells_with_baselines)
 
     assert not result.score.failed
     assert result.report is not None
-    assert compare(judged_cells).evaluation.rows == 110
+    assert compare(cells_with_baselines).evaluation.rows == 110
 
 
 def without_labels(job: Path) -> Path:
@@ -146,7 +151,7 @@ def without_labels(job: Path) -> Path:
     return job
 
 
-def test_nights_of_which_none_has_labels_are_not_compared_and_the_report_says_why(cells: Path) -> None:
+def test_nights_without_any_label_are_not_compared_and_the_report_says_why(cells: Path) -> None:
     without_labels(cells)
 
     with pytest.raises(EvaluationInvalid, match="and 2 more: it has no column 'diagnosis'"):
@@ -154,10 +159,12 @@ def test_nights_of_which_none_has_labels_are_not_compared_and_the_report_says_wh
     assert "Score one whose labels are known" in report(cells).path.read_text()
 
 
-def test_without_a_column_of_labels_scores_are_compared_and_features_are_not(judged_cells: Path) -> None:
-    judged_cells.write_text(judged_cells.read_text().replace("diagnosis = 'malignant'", "mean_area > 700"))
+def test_without_a_column_of_labels_scores_are_compared_and_features_are_not(cells_with_baselines: Path) -> None:
+    cells_with_baselines.write_text(
+        cells_with_baselines.read_text().replace("diagnosis = 'malignant'", "mean_area > 700")
+    )
 
-    found = compare(without_labels(judged_cells))
+    found = compare(without_labels(cells_with_baselines))
 
     assert found.evaluation.anomalies > 0
     assert found.label is None

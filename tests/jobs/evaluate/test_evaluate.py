@@ -1,4 +1,4 @@
-"""Evaluation of scored nights against labels: measures against scikit-learn and brute force, and what is refused."""
+"""Evaluation of scored nights against labels: measures against scikit-learn and brute force, and refusals."""
 
 import json
 from collections.abc import Callable
@@ -53,14 +53,14 @@ def untouched(job: Path) -> set[Path]:
 
 
 @pytest.fixture
-def scored(judged_cells: Path) -> Path:
-    """Nights with a label of every kind, scored."""
-    relabelled(judged_cells, lambda malignant: malignant.astype(np.int8), "number")
-    relabelled(judged_cells, lambda malignant: malignant, "truth")
-    relabelled(judged_cells, lambda malignant: np.zeros(len(malignant), np.int8), "calm")
-    relabelled(judged_cells, lambda malignant: np.arange(len(malignant)) % 3, "three")
-    score(judged_cells)
-    return judged_cells
+def scored(cells_with_baselines: Path) -> Path:
+    """Score nights with a label of every kind."""
+    relabelled(cells_with_baselines, lambda malignant: malignant.astype(np.int8), "number")
+    relabelled(cells_with_baselines, lambda malignant: malignant, "truth")
+    relabelled(cells_with_baselines, lambda malignant: np.zeros(len(malignant), np.int8), "calm")
+    relabelled(cells_with_baselines, lambda malignant: np.arange(len(malignant)) % 3, "three")
+    score(cells_with_baselines)
+    return cells_with_baselines
 
 
 @pytest.mark.slow
@@ -95,10 +95,10 @@ def test_every_measure_is_that_of_scikit_learn_on_what_was_written(scored: Path)
     assert "max |z|" in shown.output
     assert "rows of 2 nights" in shown.output
     assert "accura" not in shown.output
-    told = CliRunner().invoke(
+    printed = CliRunner().invoke(
         app, ["evaluate", str(scored), "--label", "truth", "--cost-false-alarm", "2", "--cost-miss", "30", "--json"]
     )
-    again = json.loads(told.output)
+    again = json.loads(printed.output)
     assert again | {"truth": found.truth} == json.loads(found.model_dump_json())
 
 
@@ -117,9 +117,9 @@ def test_a_label_of_every_kind_says_which_rows_are_anomalies(
     nights = ScoredPartitions(read_job(scored), TableModel.open(scored.parent / "exported" / "cells"))
     files = [source(scored, name) for name in NIGHTS]
 
-    judged = join_labels(nights, resolve_label_rule(nights.job, files, label=label, positive=positive))
+    labelled = join_labels(nights, resolve_label_rule(nights.job, files, label=label, positive=positive))
 
-    np.testing.assert_array_equal(judged.truth, np.asarray(written(scored)["diagnosis"].to_pylist()) == wanted)
+    np.testing.assert_array_equal(labelled.truth, np.asarray(written(scored)["diagnosis"].to_pylist()) == wanted)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_score_column_that_is_null_is_named(cells: Path) -> None:
         evaluate(cells)
 
 
-def test_nights_of_two_models_are_told_apart(scored: Path) -> None:
+def test_nights_of_two_models_are_not_mixed(scored: Path) -> None:
     outputs = Outputs(scored.parent / "out")
     manifest = outputs.manifest(SCORE, NIGHTS[2])
     assert manifest is not None
@@ -230,24 +230,26 @@ def test_nights_whose_alarms_adapted_under_another_calibration_are_left_out(cell
 
 
 @pytest.mark.slow
-def test_events_are_runs_in_time_and_rows_without_a_score_find_none(judged_cells: Path) -> None:
+def test_events_are_runs_in_time_and_rows_without_a_score_find_none(cells_with_baselines: Path) -> None:
     generator = np.random.default_rng(0)
     for name in NIGHTS:
-        table = read(source(judged_cells, name))
+        table = read(source(cells_with_baselines, name))
         area = table["mean_area"].to_pylist()
         area[5] = None
         times = pa.array(generator.permutation(table.num_rows) + 1_000 * int(name[-1]))
         table = table.set_column(table.column_names.index("mean_area"), "mean_area", pa.array(area))
-        put_parquet(source(judged_cells, name), table.append_column(TIME, times))
-    score(judged_cells)
-    judged_cells.write_text(judged_cells.read_text().replace("[data]\n", f'[data]\nevent_time = "{TIME}"\n'))
+        put_parquet(source(cells_with_baselines, name), table.append_column(TIME, times))
+    score(cells_with_baselines)
+    cells_with_baselines.write_text(
+        cells_with_baselines.read_text().replace("[data]\n", f'[data]\nevent_time = "{TIME}"\n')
+    )
 
-    found = evaluate(judged_cells, false_alarms=2.0)
+    found = evaluate(cells_with_baselines, false_alarms=2.0)
 
-    source_rows = pa.concat_tables([read(source(judged_cells, name)) for name in NIGHTS])
+    source_rows = pa.concat_tables([read(source(cells_with_baselines, name)) for name in NIGHTS])
     order = np.argsort(source_rows[TIME].to_numpy())
     truth = (np.asarray(source_rows["diagnosis"].to_pylist()) == "malignant")[order]
-    values = np.nan_to_num(written(judged_cells)["score"].to_numpy(), nan=-np.inf)[order]
+    values = np.nan_to_num(written(cells_with_baselines)["score"].to_numpy(), nan=-np.inf)[order]
     threshold = np.sort(values[~truth])[-1 - 6]
     events = np.split(np.flatnonzero(truth), np.flatnonzero(np.diff(np.flatnonzero(truth)) > 1) + 1)
     assert found.events == len(events)

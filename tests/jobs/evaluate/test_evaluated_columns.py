@@ -1,4 +1,4 @@
-"""What `evaluate` reads of the source columns: conditions see parsed text, and copies of the label are named."""
+"""Source columns in `evaluate`: conditions see parsed text, and copies of the label are named."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Baselines of a series job that cannot be had."""
+"""Baselines of a series job that cannot be fitted."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Verdicts of people: what is recorded, what they mute, and what they change."""
+"""Verdicts of people: their record, the alarms that they mute, and the results that they change."""
 
 import json
 from datetime import UTC, date, datetime, timedelta

@@ -74,9 +74,9 @@ def test_events_of_a_run_are_those_that_its_files_tell(job: Path) -> None:
     result = score(job)
 
     from_files = CommitEvents(read_job(job))
-    told = [event for night in result.nights for event in from_files.of_commit(SCORE, night.partition, {})]
+    expected = [event for night in result.nights for event in from_files.of_commit(SCORE, night.partition, {})]
     assert all(night.written is not None and night.written.source is not None for night in result.nights)
-    assert events_of(job) == json.loads(json.dumps(told))
+    assert events_of(job) == json.loads(json.dumps(expected))
 
 
 def test_datasets_of_object_stores_are_named_by_bucket_and_key(tmp_path: Path) -> None:

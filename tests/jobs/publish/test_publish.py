@@ -1,4 +1,4 @@
-"""Publishing to Delta and Iceberg: every row once, re-scored partitions replaced, re-runs free, kills healed."""
+"""Publishing to Delta and Iceberg: every row once, replaced partitions, no-op reruns, recovery after kills."""
 
 import shutil
 import threading

@@ -1,4 +1,4 @@
-"""Pages that compare two nights or two versions: counts against independent joins, and what is refused."""
+"""Pages that compare two nights or two versions: counts against independent joins, and refusals."""
 
 import json
 from pathlib import Path
@@ -134,7 +134,7 @@ def test_versions_are_compared_on_the_same_rows(job: Path, shown: list[ComparePa
     assert {row.row for row in page.alarms[2].rows} <= set(map(str, keys[second & ~first]))
     assert all(None not in row.p_values for row in page.alarms[0].rows)
     outputs = flags_by_key(job, FIRST)
-    assert compare_report(job, FIRST, SECOND).kind == "nights"  # the outputs are those of the champion
+    assert compare_report(job, FIRST, SECOND).kind == "nights"  # the champion wrote the outputs
     assert flags_by_key(job, FIRST) == outputs
 
 

@@ -1,4 +1,4 @@
-"""A page is made again if anything that it shows has changed, and only then."""
+"""A page is rendered again if and only if one of its inputs has changed."""
 
 import json
 import os
@@ -193,7 +193,7 @@ def test_what_a_page_does_not_show_leaves_the_key(job: Path) -> None:
 
 
 def test_no_key_is_known_without_scores_or_sources(job: Path, tmp_path: Path) -> None:
-    assert page_state(read_job(job), "nobody") is None
+    assert page_state(read_job(job), "unknown") is None
     (job.parent / "rows").rename(job.parent / "gone")
     assert page_state(read_job(job), "champion") is None
 

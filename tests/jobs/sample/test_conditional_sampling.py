@@ -58,8 +58,8 @@ def sales(rows: int) -> pa.Table:
 
 @pytest.fixture(scope="session")
 def till(shared_folder: Path) -> Path:
-    folder = shared_folder / "wishes"
-    with lock(shared_folder / "wishes.lock", wait_s=300):
+    folder = shared_folder / "conditional_sampling"
+    with lock(shared_folder / "conditional_sampling.lock", wait_s=300):
         if not (folder / "done").exists():
             (folder / "rows").mkdir(parents=True, exist_ok=True)
             pq.write_table(sales(3_000), folder / "rows" / "a.parquet")
@@ -227,10 +227,10 @@ def test_missing_cells_are_imputed_and_other_cells_unchanged(job: Path) -> None:
     assert found["shop"].null_count == found["amount"].null_count == 0
     assert result.left == {}
     amounts = source["amount"].to_numpy()
-    told = np.asarray(source["shop"].is_null()) & ~np.isnan(amounts)
+    is_known = np.asarray(source["shop"].is_null()) & ~np.isnan(amounts)
     abroad, dear = np.array([shop == "abroad" for shop in found["shop"].to_pylist()]), amounts > 275
-    assert abroad[told & dear].mean() > 0.7
-    assert abroad[told & ~dear].mean() < 0.05
+    assert abroad[is_known & dear].mean() > 0.7
+    assert abroad[is_known & ~dear].mean() < 0.05
     guessed = np.isnan(amounts) & ~np.asarray(source["shop"].is_null())
     near = np.abs(found["amount"].to_numpy() - np.where(abroad, 500, 50)) < 40
     assert near[guessed].mean() > 0.9

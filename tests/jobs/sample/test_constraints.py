@@ -21,7 +21,7 @@ from aepipe.tables.schema import Column, Schema
 from tests.support.bundles import encoding
 from tests.support.shop import shop_job
 
-UNJUDGED = "quality = { check = false }\n"
+UNCHECKED = "quality = { check = false }\n"
 ORDER = '[[samples.constraints]]\nlow = "size"\nhigh = "weight"\n'
 
 
@@ -33,8 +33,8 @@ def read(result: SampleResult) -> pa.Table:
 def test_every_row_satisfies_constraints_and_more_rows_start_with_the_same_rows(
     shared_folder: Path, tmp_path: Path
 ) -> None:
-    free = sample(shop_job(shared_folder, tmp_path, UNJUDGED), rows=600, seed=3, partition="free")
-    more = f'{UNJUDGED}[[samples.constraints]]\nlow = "weight"\nhigh = "size"\nstrict = true\n'
+    free = sample(shop_job(shared_folder, tmp_path, UNCHECKED), rows=600, seed=3, partition="free")
+    more = f'{UNCHECKED}[[samples.constraints]]\nlow = "weight"\nhigh = "size"\nstrict = true\n'
     more += '[[samples.constraints]]\ncombination = ["kind", "colour"]\n[[samples.constraints]]\nunique = ["id"]\n'
     weight_is_less = read(free).filter(pc.less(read(free)["weight"], read(free)["size"]))
     job = shop_job(shared_folder, tmp_path, more.replace('"weight"\nhigh = "size"', '"size"\nhigh = "weight"'))
@@ -56,7 +56,7 @@ def test_every_row_satisfies_constraints_and_more_rows_start_with_the_same_rows(
 
 @pytest.mark.slow
 def test_rarely_satisfied_constraint_is_reported_and_nothing_is_written(shared_folder: Path, tmp_path: Path) -> None:
-    job = shop_job(shared_folder, tmp_path, f'{UNJUDGED}[[samples.constraints]]\nunique = ["colour"]\n')
+    job = shop_job(shared_folder, tmp_path, f'{UNCHECKED}[[samples.constraints]]\nunique = ["colour"]\n')
 
     with pytest.raises(
         JobInvalid, match=r"unique colour holds for 0\.01 % of the drawn rows: expected 5 rows from 20,000 draws"
@@ -68,7 +68,7 @@ def test_rarely_satisfied_constraint_is_reported_and_nothing_is_written(shared_f
 
 @pytest.mark.slow
 def test_shares_are_exact_and_other_values_are_distributed_as_in_training(shared_folder: Path, tmp_path: Path) -> None:
-    job = shop_job(shared_folder, tmp_path, UNJUDGED)
+    job = shop_job(shared_folder, tmp_path, UNCHECKED)
 
     drawn = read(sample(job, rows=501, seed=3, shares={"kind": {"boot": 0.8}}, partition="a"))
     again = read(sample(job, rows=501, seed=3, shares={"kind": {"boot": 0.8}}, partition="b"))
@@ -101,7 +101,7 @@ def test_invalid_shares_are_rejected(
     shares: dict[str, dict[str, float]], message: str, shared_folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(JobInvalid, match=message):
-        sample(shop_job(shared_folder, tmp_path, UNJUDGED), rows=10, shares=shares, partition="a")
+        sample(shop_job(shared_folder, tmp_path, UNCHECKED), rows=10, shares=shares, partition="a")
 
     assert not (tmp_path / "out").exists()
 

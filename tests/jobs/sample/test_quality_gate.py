@@ -17,13 +17,13 @@ from aepipe.jobs.sample.reference_data import Reference
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.train.train import train
 from aepipe.storage import Outputs
-from tests.conftest import UNJUDGED
+from tests.conftest import UNCHECKED
 from tests.support.shop import shop_job
 
 
 def gated(job: Path, thresholds: str = "") -> Path:
     """Turn on the quality gate of a job."""
-    job.write_text(job.read_text().replace(UNJUDGED, f"quality = {{ {thresholds} }}\n"))
+    job.write_text(job.read_text().replace(UNCHECKED, f"quality = {{ {thresholds} }}\n"))
     return job
 
 

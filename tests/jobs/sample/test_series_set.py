@@ -221,14 +221,14 @@ def test_the_command_draws_and_refuses_options_of_rows(job: Path) -> None:
         assert found.exception is None or isinstance(found.exception, AepipeError | SystemExit)
         return found.exit_code, found.output + str(found.exception or "")
 
-    code, told = run("--entity", "plant", "--start", START, "--length", "2d", "--name", "told", "--json")
-    assert (code, json.loads(told)["rows"]) == (0, 2 * PER_DAY)
-    code, told = run("--length", "5", "--name", "told")
+    code, printed = run("--entity", "plant", "--start", START, "--length", "2d", "--name", "plain", "--json")
+    assert (code, json.loads(printed)["rows"]) == (0, 2 * PER_DAY)
+    code, printed = run("--length", "5", "--name", "plain")
     assert code == 0
-    assert "too short to be drawn: shed" in told
-    code, told = run("--where", "load > 3")
+    assert "too short to be drawn: shed" in printed
+    code, printed = run("--where", "load > 3")
     assert code != 0
-    assert "does not fit the series of a series job" in told
+    assert "does not fit the series of a series job" in printed
 
 
 @SLOW

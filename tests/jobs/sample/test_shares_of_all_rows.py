@@ -1,4 +1,4 @@
-"""Synthetic rows have the values of the whole table as often as it does, later rows included."""
+"""Synthetic rows have the value frequencies of the whole table, later rows included."""
 
 from pathlib import Path
 

@@ -16,7 +16,7 @@ from aepipe.jobs.sample.traverse import interpolate, shift, traverse
 from aepipe.jobs.score import score
 from aepipe.jobs.train.train import train
 from aepipe.jobs.verify import verify
-from tests.conftest import make_workshop
+from tests.conftest import make_example
 
 
 def _source(job: Path) -> pa.Table:
@@ -178,7 +178,7 @@ def test_composite_keys_are_split_at_commas_and_compared_by_type(tmp_path: Path)
 
 @pytest.mark.slow
 def test_features_include_cluster_and_distance_of_each_row(tmp_path: Path) -> None:
-    job = make_workshop(tmp_path, "cells")
+    job = make_example(tmp_path, "cells")
     text = job.read_text().replace("[score]\n", "[score]\nclusters = true\nreasons = 1\n")
     job.write_text(text.replace('family = "ae"\ntrunk = "mlp"\n', 'family = "pca"\n'))
     bundle = train(job).bundle
@@ -202,7 +202,7 @@ def _night(job: Path, partition: str) -> pa.Table:
 
 
 def test_clusters_of_discrete_latents_are_rejected_before_training(tmp_path: Path) -> None:
-    job = make_workshop(tmp_path, "digits")
+    job = make_example(tmp_path, "digits")
     text = job.read_text().replace("[score]\n", "[score]\nclusters = true\n")
     job.write_text(text.replace('family = "vae"', 'family = "vq_vae"').replace("latent = 16\n", ""))
 

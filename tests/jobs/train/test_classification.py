@@ -1,4 +1,4 @@
-"""The open-set case from end to end: classes learned from, told, and refused."""
+"""Open-set classification from end to end: known classes, unknown ones, and refusals."""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def shop(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_known_classes_are_told_and_others_are_unknown(shop: Path) -> None:
+def test_known_classes_are_predicted_and_others_are_unknown(shop: Path) -> None:
     bundle = Bundle.open(train(shop).bundle)
     score(shop)
 
@@ -81,14 +81,14 @@ def test_known_classes_are_told_and_others_are_unknown(shop: Path) -> None:
     assert bundle.manifest.metrics["class_accuracy"] > 0.98
     assert bundle.manifest.metrics["unknown_found"] > 0.9
     table = pq.ParquetFile(shop.parent / "out" / "scores" / "dt=2026-01-02" / "part-0.parquet").read()
-    truth, told = (table[name].cast(pa.string()).to_numpy() for name in ("kind", "predicted_class"))
+    truth, predicted = (table[name].cast(pa.string()).to_numpy() for name in ("kind", "predicted_class"))
     scored = table["score"].is_valid().to_numpy()
-    assert all(told[~scored] == None)  # noqa: E711
+    assert all(predicted[~scored] == None)  # noqa: E711
     assert table["class_confidence"].is_null().to_numpy()[~scored].all()
     known = scored & np.isin(truth.astype(str), KINDS[:3])
-    assert np.mean(told[known] == truth[known]) > 0.9
-    assert np.mean(told[known] == "unknown") < 0.1
-    assert np.mean(told[scored & (truth == "hat")] == "unknown") > 0.9
+    assert np.mean(predicted[known] == truth[known]) > 0.9
+    assert np.mean(predicted[known] == "unknown") < 0.1
+    assert np.mean(predicted[scored & (truth == "hat")] == "unknown") > 0.9
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Training names columns that move on, copies of a label, labels that are modelled, and columns left out."""
+"""Training names columns that increase over time, copies of a label, modelled labels, and omitted columns."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Numbers of 1e20 to 1e308 beside ordinary ones change neither the training nor the scores of other rows."""
+"""Numbers of 1e20 to 1e308 among ordinary ones change neither the training nor the scores of other rows."""
 
 import logging
 from pathlib import Path

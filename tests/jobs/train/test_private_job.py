@@ -1,4 +1,4 @@
-"""A job with a privacy budget: its card, its bundle, its samples, what it refuses, and what attacks find."""
+"""A job with a privacy budget: its card, bundle, samples and refusals, and the results of attacks."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ COLUMNS = 8
 
 
 def visits(rows: int, seed: int = 0) -> pa.Table:
-    """Rows whose columns say nothing about each other: whatever a model knows of them together is a memory."""
+    """Draw rows with independent columns: any dependence that a model has learned is memorised."""
     codes = np.random.default_rng(seed).integers(0, 12, (rows, COLUMNS))
     return pa.table({f"c{at}": np.array([f"v{code}" for code in column]) for at, column in enumerate(codes.T)})
 

@@ -1,4 +1,4 @@
-"""Search over options: combinations, successive halving, metrics, engines, and what the bundle records."""
+"""Search over options: combinations, successive halving, metrics, engines, and the record in the bundle."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Training of series jobs: what a default job learns, knows and calibrates on."""
+"""Training of series jobs: the training points, stored steps and calibration of a default job."""
 
 from pathlib import Path
 

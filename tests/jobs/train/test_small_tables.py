@@ -1,4 +1,4 @@
-"""Small tables and tables of few distinct rows: calibrated, with p-values that keep to alpha."""
+"""Small tables and tables of few distinct rows: calibration, and alarm rates of at most alpha."""
 
 import json
 import logging

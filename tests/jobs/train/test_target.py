@@ -1,4 +1,4 @@
-"""Grey scan in, colour scan out: a job whose target takes the clean row's place, from training to the report."""
+"""Grey scan in, colour scan out: a job with a target column, from training to the report."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From a job to a bundle: what is learned from, what is written, when nothing is done."""
+"""From a job to a bundle: training rows, written files, and runs with nothing to do."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Calibration rows set no code, but synthetic rows have their values."""
+"""Calibration rows do not define codes, but synthetic rows have their values."""
 
 import numpy as np
 import pyarrow as pa

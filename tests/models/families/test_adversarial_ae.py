@@ -1,4 +1,4 @@
-"""What a broken adversarial autoencoder would fail: its penalty in closed form, and codes that look like N(0, I)."""
+"""Adversarial autoencoder: its penalty in closed form, and codes that look like N(0, I)."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_the_penalty_is_the_mean_squared_slope_by_differences() -> None:
     assert penalty.item() == pytest.approx(slopes.square().sum(0).mean().item(), rel=1e-4)
 
 
-def test_the_critic_is_told_which_latents_were_drawn_and_penalised_there() -> None:
+def test_the_critic_is_trained_on_which_latents_were_drawn_and_penalised_there() -> None:
     model, row = make_model("adversarial_ae", r1=3.0)
     drawn = torch.randn(32, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -42,8 +42,8 @@ def test_the_critic_is_told_which_latents_were_drawn_and_penalised_there() -> No
 
     logits = torch.cat([model.critic(drawn), model.critic(model.posterior(row).mean[:32])])
     is_drawn = torch.cat([torch.ones(32), torch.zeros(32)]).double()
-    told = F.binary_cross_entropy_with_logits(logits, is_drawn)
-    assert loss.total.item() == pytest.approx((told + 1.5 * slope_penalty(model.critic, drawn)).item())
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, is_drawn)
+    assert loss.total.item() == pytest.approx((cross_entropy + 1.5 * slope_penalty(model.critic, drawn)).item())
 
 
 def test_the_encoder_pays_for_codes_that_the_critic_or_their_moments_find_out() -> None:

@@ -1,4 +1,4 @@
-"""What a broken autoencoder would fail."""
+"""Autoencoder: principal components, its loss by hand, and scores of extreme rows."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a broken beta-TC-VAE would fail. The estimates themselves are held to closed forms in test_total_correlation."""
+"""Beta-TC-VAE: its loss; test_total_correlation tests the estimates against closed forms."""
 
 import pytest
 import torch

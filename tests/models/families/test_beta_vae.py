@@ -1,4 +1,4 @@
-"""What a broken beta-VAE would fail."""
+"""Beta-VAE: its loss by hand, and the capacity that training ends with."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a broken binary autoencoder would fail."""
+"""Binary autoencoder: probabilities of all codes, gradient estimates against exact ones, and its prior."""
 
 import itertools
 

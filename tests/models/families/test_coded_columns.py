@@ -1,4 +1,4 @@
-"""A table of codes alone goes through a family as any other: what it draws are rows of the source."""
+"""A table of codes only, through a family: its draws are rows of the source."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Contract of every family, on every backbone and every kind of row: a new one is tested with no edit here."""
+"""Contract of every family, on every backbone and every kind of row; new families are found by listing the folder."""
 
 import copy
 import functools

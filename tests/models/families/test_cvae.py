@@ -1,4 +1,4 @@
-"""What a broken conditional variational autoencoder would fail."""
+"""Conditional VAE: the bound given the conditions, and draws with the means of a condition."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a broken ensemble would fail."""
+"""Ensemble: each member against a single autoencoder with its weights, and bootstrap counts of rows."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def ensemble(layout: Layout, **options: object) -> EnsembleAutoencoder:
     return model
 
 
-def begun(layout: Layout) -> tuple[EnsembleAutoencoder, Batch]:
+def prepared(layout: Layout) -> tuple[EnsembleAutoencoder, Batch]:
     """Build and prepare an ensemble, not yet trained; return it with all its rows."""
     model = ensemble(layout)
     row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(layout, ROWS).items()})
@@ -92,7 +92,7 @@ def test_each_member_counts_each_row_a_poisson_number_of_times_the_same_in_every
 
 
 def test_the_loss_is_the_mean_of_members_that_each_see_their_rows_as_often_as_they_count() -> None:
-    model, batch = begun(MIXED)
+    model, batch = prepared(MIXED)
     some = torch.tensor([5, 7, 300, 2, 64, 65, 66])
     rows = Row(*(part[some] for part in batch.target))
     model.train()
@@ -109,7 +109,7 @@ def test_the_loss_is_the_mean_of_members_that_each_see_their_rows_as_often_as_th
 
 
 def test_each_member_begins_at_the_principal_components_of_its_own_rows() -> None:
-    model, batch = begun(NUMBERS)
+    model, batch = prepared(NUMBERS)
 
     each = model.reconstruct(batch.input).params.detach().chunk(MEMBERS, 1)
 
@@ -120,7 +120,7 @@ def test_each_member_begins_at_the_principal_components_of_its_own_rows() -> Non
 
 
 def test_rows_held_out_count_once_and_members_disagree_about_them() -> None:
-    model, _ = begun(MIXED)
+    model, _ = prepared(MIXED)
     model.float()
     fit(model, random_rows(MIXED, ROWS), random_rows(MIXED, 50, seed=1), Train(epochs=2))
     row = model.preprocessing({name: torch.from_numpy(rows) for name, rows in random_rows(MIXED, ROWS).items()})

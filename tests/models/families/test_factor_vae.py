@@ -1,4 +1,4 @@
-"""What a broken factor-VAE would fail."""
+"""Factor-VAE: its losses by hand, and the parameters that each of them reaches."""
 
 import pytest
 import torch

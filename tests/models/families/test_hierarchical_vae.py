@@ -1,4 +1,4 @@
-"""What a broken hierarchy would fail: bounds and divergences against torch.distributions, and its own prior."""
+"""Hierarchical VAE: bounds and divergences against torch.distributions, and its learned prior."""
 
 import numpy as np
 import pytest
@@ -47,13 +47,13 @@ def prior_of(model: Model, level: int, above: Tensor) -> Normal:
 
 def by_hand(model: Model, row: Row, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Compute (z, KL of each latent, log p(z) - log q(z)) level by level, by products of densities."""
-    told_mean, told_log_var = model.encoder(row).chunk(2, 1)
+    encoder_mean, encoder_log_var = model.encoder(row).chunk(2, 1)
     z, kls, ratio = noise[:, :0], [], torch.zeros(len(noise)).double()
     for level, eps in enumerate(noise.split(WIDTHS, 1)):
         here = slice(z.shape[1], z.shape[1] + WIDTHS[level])
-        prior, precision = prior_of(model, level, z), torch.exp(-told_log_var[:, here])
+        prior, precision = prior_of(model, level, z), torch.exp(-encoder_log_var[:, here])
         both = precision + prior.variance.reciprocal()
-        mean = (precision * told_mean[:, here] + prior.mean / prior.variance) / both
+        mean = (precision * encoder_mean[:, here] + prior.mean / prior.variance) / both
         posterior = Normal(mean, both.rsqrt())
         drawn = posterior.mean + posterior.stddev * eps
         ratio = ratio + (prior.log_prob(drawn) - posterior.log_prob(drawn)).sum(1)

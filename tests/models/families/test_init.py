@@ -1,4 +1,4 @@
-"""From [model] to a network: what is refused, and what is filled in."""
+"""From [model] to a network: refusals and defaults."""
 
 import pytest
 

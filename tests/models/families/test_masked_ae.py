@@ -1,4 +1,4 @@
-"""Masked autoencoder: what is hidden, what is paid for it, and that hidden cells are predicted from the others."""
+"""Masked autoencoder: hidden cells, their loss, and their prediction from the other cells."""
 
 import numpy as np
 import pytest

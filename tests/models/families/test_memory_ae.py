@@ -1,4 +1,4 @@
-"""Memory: weights that add up to 1 and are sparse, codes inside the items' hull, and anomalies that stay apart."""
+"""Memory: sparse weights with sum 1, codes inside the hull of the items, and anomalies that are not reconstructed."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What is missing in the source is missing in what a family draws, as often and beside the same values."""
+"""Draws of a family have missing values as often as the source, and next to the same values."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Multinomial VAE: losses and rankings against torch, draws without replacement, and what it refuses."""
+"""Multinomial VAE: losses and rankings against torch, draws without replacement, and refusals."""
 
 import numpy as np
 import pytest

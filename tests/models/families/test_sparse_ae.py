@@ -1,4 +1,4 @@
-"""What a broken sparse autoencoder would fail."""
+"""Sparse autoencoder: penalties by hand, zeros by weight, and a recovered dictionary."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tables whose columns are told one after another: what they learn of columns together, and of columns given."""
+"""Autoregressive VAE over discretised columns: dependence between columns, and conditional draws."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ SHORT = Train(epochs=6, batch_rows=128, learning_rate=0.01)
 
 
 def throws(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Throw a coin with a fifth of heads and a die; add the parity of their sum, and a number that depends on both."""
+    """Draw a coin with a fifth of heads and a die; add the parity of their sum, and a number that depends on both."""
     rng = np.random.default_rng(seed)
     coin, dice = (rng.random(rows) < 0.2).astype(int), rng.integers(0, 6, rows)
     number = 9 * dice + rng.integers(0, 4, rows) * (1 + coin)
@@ -124,9 +124,9 @@ def test_the_loss_on_dev_rows_is_the_bound_of_whole_rows(model: TabularVae) -> N
     z = posterior.mean + torch.randn(300, 2, generator=generator) * torch.exp(0.5 * posterior.log_var)
 
     with torch.no_grad():
-        told = model.chain.log_probabilities(model.start(z, None), batch.input.codes)
+        log_probabilities = model.chain.log_probabilities(model.start(z, None), batch.input.codes)
 
-    nll = model.likelihood.nll(model.likelihood.categories.laid_out(told), batch.input).sum(1).mean()  # type: ignore[operator, union-attr]
+    nll = model.likelihood.nll(model.likelihood.categories.laid_out(log_probabilities), batch.input).sum(1).mean()  # type: ignore[operator, union-attr]
     paid = posterior.kl.detach().mean(0).clamp(min=model.options.free_bits).sum()
     assert dev == pytest.approx(float(nll + paid), rel=1e-5)
 

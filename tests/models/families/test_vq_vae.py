@@ -1,4 +1,4 @@
-"""Codes of a learned book: what is paid for them, what learns from what, and what the prior makes of them."""
+"""Vector quantisation with a learned codebook: losses, gradients, and the prior of the codes."""
 
 import numpy as np
 import pytest

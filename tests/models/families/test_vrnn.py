@@ -1,4 +1,4 @@
-"""What a broken variational recurrent network would fail."""
+"""Variational recurrent network: the bound step by step, and the likelihood by quadrature."""
 
 import math
 

@@ -42,9 +42,9 @@ def test_the_training_loss_is_the_negative_log_probability_of_the_codes() -> Non
     chain, codes, start = make(), rows(), starts(400)
 
     losses = chain.nll(start, codes)
-    told = chain.log_probabilities(start, codes)
+    log_probabilities = chain.log_probabilities(start, codes)
 
-    for column, of_codes in enumerate(told):
+    for column, of_codes in enumerate(log_probabilities):
         assert of_codes.shape == (400, SIZES[column])
         torch.testing.assert_close(of_codes.exp().sum(1), torch.ones(400, dtype=torch.float64))
         torch.testing.assert_close(losses[:, column], -of_codes.gather(1, codes[:, [column]]).squeeze(1))
@@ -84,9 +84,9 @@ def test_draws_have_the_joint_distribution_of_the_likelihood() -> None:
 
 def _without_unseen(chain: AutoregressiveColumns, start: Tensor, every: Tensor) -> Tensor:
     """Return the probability of rows, renormalised per column without the code that is never drawn."""
-    told = chain.log_probabilities(start.expand(len(every), -1), every)
+    log_probabilities = chain.log_probabilities(start.expand(len(every), -1), every)
     logs = torch.zeros(len(every), dtype=torch.float64)
-    for column, of_codes in enumerate(told):
+    for column, of_codes in enumerate(log_probabilities):
         possible = of_codes.clone()
         possible[:, UNSEEN] = -torch.inf
         logs += possible.log_softmax(1).gather(1, every[:, [column]]).squeeze(1)
@@ -114,9 +114,9 @@ def test_initialised_columns_have_the_shares_of_the_training_rows() -> None:
     for name in ("group", "of_group", "place", "embedding"):
         getattr(chain, name).data.zero_()
 
-    told = chain.log_probabilities(torch.zeros(1, 8), codes[:1])
+    log_probabilities = chain.log_probabilities(torch.zeros(1, 8), codes[:1])
 
-    for column, of_codes in enumerate(told):
+    for column, of_codes in enumerate(log_probabilities):
         shares = torch.bincount(codes[:, column], minlength=SIZES[column]) / len(codes)
         torch.testing.assert_close(of_codes[0].exp(), shares, atol=0.003, rtol=0.05)
 
@@ -141,8 +141,8 @@ def test_the_likeliest_row_is_the_greatest_of_each_column_given_those_before() -
     answers = chain.greedy_decode(start)
 
     guess = torch.stack([each[:, FIRST_VALUE:].argmax(1) + FIRST_VALUE for each in answers], 1)
-    for found, told in zip(answers, chain.log_probabilities(start, guess), strict=True):
-        torch.testing.assert_close(found, told)
+    for found, expected in zip(answers, chain.log_probabilities(start, guess), strict=True):
+        torch.testing.assert_close(found, expected)
     assert MISSING not in guess
 
 

@@ -1,4 +1,4 @@
-"""Input noise: its amount, its place, and that nothing else changes."""
+"""Input noise: its amount and place; everything else is unchanged."""
 
 from typing import get_args
 

@@ -91,7 +91,7 @@ def test_parameters_of_a_row_expect_that_row(name: str) -> None:
 
     expected = likelihood.expected(likelihood.params_of(likelihood.targets(row)))
 
-    wide = [category.size > MANY_CODES for category in layout.categories]  # of these a class is told, no member
+    wide = [category.size > MANY_CODES for category in layout.categories]  # the class is given, the member is not
     for tensor, port in zip(expected, layout.ports, strict=True):
         observed = ~np.isnan(arrays[port.name])
         if port.name == "cat":

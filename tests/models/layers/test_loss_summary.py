@@ -9,7 +9,7 @@ from aepipe.heads.scores import find
 from aepipe.layout import Layout, Number, Series
 from aepipe.models.layers.loss_summary import LossSummary
 from aepipe.models.layers.preprocessing import Row
-from tests.support.head_models import evidence, image_layout, mixed_layout
+from tests.support.head_models import image_layout, mixed_layout, scoring_inputs
 
 
 def _row(observed: torch.Tensor) -> Row:
@@ -61,6 +61,6 @@ def test_a_few_unusual_pixels_outweigh_the_same_loss_everywhere() -> None:
 
 @pytest.mark.parametrize(("head", "place"), [("mean_loss", 0), ("quantile_loss", 1), ("top_losses", 2)])
 def test_each_number_of_the_summary_has_a_head(head: str, place: int) -> None:
-    rows = evidence(20)
+    rows = scoring_inputs(20)
 
     torch.testing.assert_close(find(head).fit(HeadStats(rows, rows))(rows), rows.summary[:, place])

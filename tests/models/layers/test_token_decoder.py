@@ -1,4 +1,4 @@
-"""Texts token by token: losses against a loop, draws against the distribution, and nothing beyond the end."""
+"""Texts token by token: losses against a loop, draws against the distribution, and no token after the end."""
 
 import numpy as np
 import torch
@@ -154,7 +154,7 @@ def test_texts_between_other_columns_keep_their_places() -> None:
     assert present(layout, torch.full((1, 7), END)).tolist() == [[True, True, False, False, False, True, True]]
 
 
-def test_a_vae_reads_and_writes_texts_beside_other_columns() -> None:
+def test_a_vae_reads_and_writes_texts_and_other_columns() -> None:
     layout = LAYOUTS["text"]
     model = build(layout, Section.model_validate({"family": "vae"}), 0).eval()
     inputs = {name: torch.from_numpy(array) for name, array in random_rows(layout, 30).items()}

@@ -1,4 +1,4 @@
-"""Latents of drawn series: processes with the moments of those they were fitted to."""
+"""Latents of drawn series: processes with the moments of their training data."""
 
 import numpy as np
 import pytest

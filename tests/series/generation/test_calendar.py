@@ -1,4 +1,4 @@
-"""Calendar of drawn series: which cycle is chosen, and the means along it."""
+"""Calendar of drawn series: the chosen cycle, and the means along it."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Noise of drawn series: the variance, autocorrelation and clusters of the residuals that it was fitted to."""
+"""Noise of drawn series: variance, autocorrelation and volatility clusters of the training residuals."""
 
 import numpy as np
 import pytest

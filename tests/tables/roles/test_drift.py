@@ -1,4 +1,4 @@
-"""Share of later values that lie outside of earlier ones, against brute force."""
+"""Share of later values outside the range of earlier ones, against brute force."""
 
 import numpy as np
 import pyarrow as pa

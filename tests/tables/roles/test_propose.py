@@ -1,4 +1,4 @@
-"""Roles are proposed for generated columns of every usual shape, and for no ordinary one."""
+"""Roles are proposed for generated columns of every usual shape, and not for ordinary columns."""
 
 import hashlib
 import uuid
@@ -111,7 +111,7 @@ def test_ground_truth_is_a_label(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COUNTERS)
-def test_counters_beside_an_event_time_are_ignored(name: str) -> None:
+def test_counters_next_to_an_event_time_are_ignored(name: str) -> None:
     generator = np.random.default_rng(0)
 
     found = roles({"event_time": moments(generator), name: COUNTERS[name](generator)})

@@ -20,7 +20,7 @@ NAME = "dt=2026-01-01"
 
 
 class CallbackSlot(UnlimitedSlot):
-    """A slot that calls what it is given."""
+    """Slot that calls the given functions."""
 
     def __init__(
         self,
@@ -32,8 +32,8 @@ class CallbackSlot(UnlimitedSlot):
         self.open, self.report_progress, self.check = open, progress, check  # type: ignore[method-assign]
 
 
-class Workshop:
-    """A folder with a bundle, and partitions to be scored with it."""
+class Workspace:
+    """Folder with a bundle, and partitions to score with it."""
 
     def __init__(self, folder: Path, bundle: Bundle) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ def matrix(table: pa.Table) -> np.ndarray:
     return np.stack([table[name].to_numpy() for name in "abc"], axis=1)
 
 
-def spoiled(values: Mapping[int, float], *, rows: int = 100) -> pa.Table:
+def rows_with(values: Mapping[int, float], *, rows: int = 100) -> pa.Table:
     """Generate rows whose `b` is replaced at these places."""
     table = numbers(rows, seed=3)
     b = table["b"].to_numpy().copy()
