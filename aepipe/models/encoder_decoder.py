@@ -22,7 +22,7 @@ from aepipe.models.base import (
     deterministic_posterior,
 )
 from aepipe.models.export_parts import standard_parts
-from aepipe.models.latent_space import draw_from, latents_for, real_space, split_gaussian
+from aepipe.models.latent_space import bottleneck_for, draw_from, real_space, split_gaussian
 from aepipe.models.layers.gaussian import Gaussian
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.noise import normal_like
@@ -39,6 +39,8 @@ _FIXED_DRAWS = 8
 
 TEXT_EPOCHS = 30
 """Default number of epochs with texts: a step costs ten times as much as with other columns."""
+_TEXT_AVERAGED = 0.99
+"""Decay of averaged weights with texts: the last epochs fit the rare tokens of single rows."""
 
 
 class EncoderDecoder(Model, ABC):
@@ -85,7 +87,8 @@ class DeterministicEncoderDecoder(EncoderDecoder, ABC):
 
     def __init__(self, layout: Layout, backbone: BackbonePlan, likelihood: Likelihood, latents: int | None) -> None:
         """Build the networks; latents: None for the default of the layout."""
-        super().__init__(layout, backbone, likelihood, real_space(latents_for(layout, latents)), answers=1)
+        space = real_space(bottleneck_for(layout, latents))
+        super().__init__(layout, backbone, likelihood, space, answers=1)
 
     def objectives(self) -> tuple[Objective, ...]:
         rate = self.backbone.learning_rate
@@ -97,6 +100,7 @@ class DeterministicEncoderDecoder(EncoderDecoder, ABC):
                 self.loss,
                 learning_rate=rate,
                 epochs=epochs,
+                averaged=_TEXT_AVERAGED if self.layout.kind == "text" else 0.0,
                 output_layer=self.output_layer,
             ),
         )

@@ -14,13 +14,19 @@ from aepipe.models.losses import kl_by_dimension
 
 LatentWidth: TypeAlias = Annotated[
     int | None,
-    Field(ge=1, description="number of latents; default: a quarter of the columns, 16 for images, 8 with texts"),
+    Field(
+        ge=1,
+        description="number of latents; default: a quarter of the columns, 16 for images, 8 with texts, and for `ae` "
+        "with texts one per token, 8 to 32",
+    ),
 ]
 """Option `latent` of most families, passed to `latents_for`."""
 
 MOST = 4096
 TEXT_LATENTS = 8
 """Default with texts: free bits of more latents than are used cost perplexity."""
+MOST_TEXT_LATENTS = 32
+"""The greatest default of autoencoders with texts."""
 _LEAST_LOG_VAR, _GREATEST_LOG_VAR = -14.0, 10.0  # beyond, exp() leaves what bfloat16 and float32 sums can tell apart
 
 
@@ -37,6 +43,16 @@ def latents_for(layout: Layout, asked: int | None) -> int:
     if layout.kind == "text":
         return TEXT_LATENTS
     return min(16, max(2, round(layout.features / 4)), max(1, layout.features - 1))
+
+
+def bottleneck_for(layout: Layout, asked: int | None) -> int:
+    """Return the requested number of latents of an autoencoder; default: as `latents_for`, with texts one per token.
+
+    Latents that no prior holds in place cost nothing, and long texts need more of them: 8 to 32.
+    """
+    if asked is not None or layout.kind != "text":
+        return latents_for(layout, asked)
+    return min(MOST_TEXT_LATENTS, max(TEXT_LATENTS, sum(text.length for text in layout.texts)))
 
 
 class HasLatent(Protocol):

@@ -3,7 +3,7 @@ import torch
 
 from aepipe.layout import Image, Layout, Number
 from aepipe.models.base import deterministic_posterior
-from aepipe.models.latent_space import draw_from, latents_for, real_space, split_gaussian, too_wide
+from aepipe.models.latent_space import bottleneck_for, draw_from, latents_for, real_space, split_gaussian, too_wide
 from tests.support.layouts import GREY, TEXT
 
 
@@ -27,6 +27,16 @@ def test_an_image_gets_latents_by_its_size(side: int, latents: int) -> None:
 def test_a_text_gets_eight_latents_whatever_its_length() -> None:
     assert latents_for(TEXT, None) == 8
     assert latents_for(TEXT, 3) == 3
+
+
+@pytest.mark.parametrize(("lengths", "latents"), [((4,), 8), ((13,), 13), ((13, 9), 22), ((128,), 32)])
+def test_an_autoencoder_of_texts_gets_a_latent_per_token_from_8_to_32(lengths: tuple[int, ...], latents: int) -> None:
+    (text,) = TEXT.texts
+    texts = tuple(text.model_copy(update={"length": length}) for length in lengths)
+
+    assert bottleneck_for(TEXT.model_copy(update={"texts": texts}), None) == latents
+    assert bottleneck_for(TEXT, 3) == 3
+    assert bottleneck_for(table(30), None) == latents_for(table(30), None)
 
 
 def test_a_requested_width_is_used() -> None:

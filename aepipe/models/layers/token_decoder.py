@@ -26,7 +26,8 @@ class TokenDecoder(nn.Module):
     """Gated recurrent units over the tokens.
 
     Of the context (B, width), S numbers start the state and are an input of every step, and each position has numbers
-    of its own: without these the state alone has to find the place in a long text.
+    of its own: without these the state alone has to find the place in a long text. Tokens that are read and written
+    share one embedding (Press & Wolf 2017): rare ones are learned from both.
     """
 
     drawable: Tensor
@@ -46,7 +47,8 @@ class TokenDecoder(nn.Module):
         self.table = nn.Parameter(torch.randn(text.size, EMBEDDED) * EMBEDDED**-0.5)
         self.start = nn.Linear(state, state)
         self.gru = Gru(EMBEDDED + PLACED + state, state)
-        self.head = nn.Linear(state, text.size)
+        self.head = nn.Linear(state, EMBEDDED)
+        self.bias = nn.Parameter(torch.zeros(text.size))
         drawable = torch.zeros(text.length, text.size)
         drawable[:, [UNSEEN, *first.absent]] = IMPOSSIBLE
         drawable[1:, MISSING] = IMPOSSIBLE
@@ -66,7 +68,7 @@ class TokenDecoder(nn.Module):
         repeated = of_text.unsqueeze(0).expand(len(before), -1, -1)
         inputs = torch.cat([before, of_places.to(before.dtype), repeated.to(before.dtype)], 2)
         states = self.gru(inputs, torch.tanh(self.start(of_text)))
-        logits = self.head(states).to(context.dtype)
+        logits = F.linear(self.head(states), self.table, self.bias).to(context.dtype)
         return categorical_nll(logits.log_softmax(2), tokens.T).T
 
     def draw(self, context: Tensor, uniform: Tensor | None, truncation: Truncation | None = None) -> Tensor:
@@ -81,6 +83,7 @@ class TokenDecoder(nn.Module):
         """
         of_inputs, of_state, bias_of_inputs, bias_of_state = self.gru.cells.all_weights[0]
         table, weight, bias = self.table, self.head.weight, self.head.bias
+        of_codes = self.bias
         of_text, of_places = self._split(context)
         # carried, not captured: a captured tensor would fix the number of rows of the exported graph
         of_context = F.linear(of_text, of_inputs[:, EMBEDDED + PLACED :], bias_of_inputs)
@@ -90,7 +93,7 @@ class TokenDecoder(nn.Module):
             state, before, running, of_context, *limits = carried
             gates = F.linear(torch.cat([before, inputs[1]], 1), of_step) + of_context
             after = gated(gates, F.linear(state, of_state, bias_of_state), state)
-            logits = F.linear(after, weight, bias) + inputs[0]
+            logits = F.linear(F.linear(after, weight, bias), table, of_codes) + inputs[0]
             if uniform is None:
                 chosen = logits.argmax(1)
             elif truncation is None:

@@ -8,7 +8,7 @@ from aepipe.layout import END, MISSING, RARE, UNSEEN, Category, Layout, Text
 from aepipe.models.families import build
 from aepipe.models.layers.likelihood import LikelihoodOptions, make_likelihood
 from aepipe.models.layers.preprocessing import Row
-from aepipe.models.layers.text_encoder import TextEncoder
+from aepipe.models.layers.text_encoder import TextEncoder, TextRowDecoder
 from aepipe.models.layers.text_likelihood import TextLikelihood
 from aepipe.models.layers.token_decoder import PLACED, TokenDecoder
 from aepipe.models.layers.tokens import in_layout_order, present, rest_codes, within
@@ -80,6 +80,34 @@ def test_an_encoder_reads_each_token_at_its_place_without_the_states() -> None:
 
     assert not torch.isclose(first, swapped).all()
     assert torch.equal(first, beyond)
+
+
+def test_without_hidden_layers_each_token_adds_to_the_latents_by_itself_and_contexts_are_linear() -> None:
+    torch.manual_seed(0)
+    encoder, decoder = TextEncoder(LAYOUT, STATE, 3), TextRowDecoder(3, STATE, WIDTH)
+    with torch.no_grad():
+        encoder.head.weight.zero_()
+        decoder.layers[2].weight.zero_()
+        decoder.layers[2].bias.zero_()
+    tokens, nothing = torch.tensor([[4, 5, 4, 4], [6, 5, 4, 4], [4, 6, 6, 5], [6, 6, 6, 5]]), torch.zeros(4, 0)
+
+    z = encoder(Row(nothing, nothing, tokens, nothing))
+
+    assert not torch.isclose(z[0], z[1]).any()
+    torch.testing.assert_close(z[0] - z[1], z[2] - z[3])
+    torch.testing.assert_close(decoder(z).sum(0), decoder(z.sum(0, keepdim=True))[0])
+
+
+def test_read_and_written_tokens_share_one_embedding() -> None:
+    decoder, context = decoder_of(), torch.randn(1, WIDTH, dtype=torch.float64)
+    tokens = torch.tensor([[4, 5, 6, 4]])
+    before = decoder.nll(context, tokens, tokens)
+
+    with torch.no_grad():
+        decoder.table[6] += 1.0  # read after the third position, and one of the options of each
+
+    assert not torch.isclose(before, decoder.nll(context, tokens, tokens)).any()
+    assert sum(TEXT.size in each.shape for each in decoder.parameters()) == 2  # the other one is a bias
 
 
 def test_nothing_follows_the_end_or_a_missing_text() -> None:
