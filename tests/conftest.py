@@ -286,7 +286,7 @@ def bucket_of(serving: tuple[FaultyServer, str], monkeypatch: pytest.MonkeyPatch
     server.faults.clear()
     if server.kind == "gs":
         with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-            # Google's library leaves the answers unread that it asks for again
+            # Google's library does not read responses to requests that it repeats
             google_bucket(store.bucket.place).client.close()
             forget_connections()
             gc.collect()

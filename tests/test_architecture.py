@@ -152,7 +152,7 @@ def _writing_call(call: ast.Call) -> str | None:
         case ast.Attribute(attr="open"):
             return "open" if _is_for_writing(call, mode_place=0) else None
         case ast.Attribute(attr="replace") if len(call.args) == 1 and not call.keywords:
-            return "replace"  # of a path; that of a string takes two
+            return "replace"  # the method of a path; that of a string has two arguments
         case ast.Attribute(attr=name) if name in WRITERS["method"]:
             return name
     return None
@@ -186,7 +186,7 @@ def _is_for_writing(call: ast.Call, mode_place: int) -> bool:
         ("manifest._replace(rows=1)", None),
     ],
 )
-def test_the_scan_tells_writing_from_reading(code: str, call: str | None) -> None:
+def test_the_scan_distinguishes_writing_from_reading(code: str, call: str | None) -> None:
     assert [found for found, _ in _writes(code)] == ([call] if call else [])
 
 

@@ -31,7 +31,7 @@ def _augmentation(shown: str) -> None:
     lines = re.findall(r"^(logistic regression|boosted trees) +([\d.]+) +([\d.]+) +([\d.]+)$", shown, re.MULTILINE)
     assert [name for name, *_ in lines] == ["logistic regression", "boosted trees"]
     for _, *found in lines:
-        assert max(map(float, found)) - min(map(float, found)) < 0.05  # synthetic rows make no great difference
+        assert max(map(float, found)) - min(map(float, found)) < 0.05  # synthetic rows make little difference
         assert min(map(float, found)) > 0.9
 
 

@@ -59,7 +59,7 @@ def test_site_builds_offline_without_a_broken_link(tmp_path: Path, builder: str)
 
 
 @pytest.mark.slow
-def test_only_the_autoencoder_tells_the_unusual_row_from_a_parabola() -> None:
+def test_only_the_autoencoder_finds_the_row_off_the_parabola() -> None:
     explanation = docs_script("explanation")
     train, unusual = explanation.parabola(), explanation.UNUSUAL
 

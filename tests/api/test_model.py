@@ -154,7 +154,7 @@ def test_numpy_whole_numbers_are_numbers(model: aepipe.Model) -> None:
     assert model.sample(0).columns.equals(model.sample(3).columns)
 
 
-def test_samples_are_arrow_if_asked(model: aepipe.Model) -> None:
+def test_samples_are_arrow_on_request(model: aepipe.Model) -> None:
     drawn = model.sample(5, seed=1, format="arrow")
 
     assert isinstance(drawn, pa.Table)
@@ -205,7 +205,7 @@ def test_a_column_of_another_type_is_named_with_both_types(model: aepipe.Model, 
         model.score(frame)
 
 
-def test_a_job_stands_for_its_champion_and_its_calibration(scored_cells: Path, table: pa.Table) -> None:
+def test_a_job_opens_its_champion_with_its_calibration(scored_cells: Path, table: pa.Table) -> None:
     by_bundle = aepipe.load(scored_cells.parent / "exported" / "cells")
 
     for path in (scored_cells, str(scored_cells), scored_cells.parent):

@@ -89,7 +89,7 @@ def test_a_difference_counts_beyond_two_standard_errors(
     assert Found(claim, "digits", ours, plain).verdict == verdict
 
 
-def test_anomalies_are_held_out_alone_if_asked() -> None:
+def test_anomalies_are_only_in_the_held_out_rows_on_request() -> None:
     rows, labels = claims.read(claims.data_path(), "wine")
 
     parts = claims.split(rows, labels, 0, learns_normal_rows=True)

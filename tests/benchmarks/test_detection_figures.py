@@ -28,7 +28,7 @@ def test_only_what_both_were_measured_on_is_compared() -> None:
     found = numbers(
         (OUR_RECIPE, "a", 0, 0.8),
         (OUR_RECIPE, "a", 1, 0.1),  # the rival has no such seed
-        (OUR_RECIPE, "b", 0, 0.2),  # nor such a table
+        (OUR_RECIPE, "b", 0, 0.2),  # nor this table
         (RIVAL, "a", 0, 0.7),
         (RIVAL, "c", 0, 0.3),
     )
@@ -40,7 +40,7 @@ def test_only_what_both_were_measured_on_is_compared() -> None:
     assert compared.difference == pytest.approx(0.1)
 
 
-def test_nothing_in_common_is_no_comparison() -> None:
+def test_figures_without_a_common_table_are_not_compared() -> None:
     found = numbers((OUR_RECIPE, "a", 0, 0.8), (RIVAL, "b", 0, 0.7))
 
     assert versus(found, GOAL) is None
@@ -85,7 +85,7 @@ def test_goals_are_said_of_measures_and_rivals_that_there_are() -> None:
     assert {goal.measure for goal in (*GOALS, *LEVELS)} <= MEASURES.keys()
 
 
-def test_the_best_other_is_found_for_each_table_and_is_none_of_ours() -> None:
+def test_the_best_peer_is_found_for_each_table() -> None:
     found = numbers(
         (OUR_RECIPE, "a", 0, 0.7),
         (OUR_RECIPE, "a", 1, 0.9),

@@ -103,7 +103,7 @@ def test_a_recipe_of_one_protocol_leaves_the_results_of_the_other(monkeypatch: p
     assert key(cases[0], QUICK) != before[0]
 
 
-def test_every_case_has_a_key_of_its_own() -> None:
+def test_every_case_has_its_own_key() -> None:
     cases = [Case(protocol, name, table) for protocol in PROTOCOLS for name in detectors() for table in ("a", "b")]
     cases += [Case(SPEED, SPEED, table) for table in ("a", "b")]
 

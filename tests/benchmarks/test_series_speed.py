@@ -27,7 +27,7 @@ def test_the_table_says_whether_the_goals_are_met(seconds: float, words: str) ->
     assert text.count(f"| {seconds:.1f} | 500 |") == 4
 
 
-def test_a_command_that_fails_is_no_measurement() -> None:
+def test_a_failed_command_is_not_a_measurement() -> None:
     with pytest.raises(RuntimeError, match="ended with"):
         usage_of("train", "absent.toml")
 

@@ -101,7 +101,7 @@ def test_the_section_has_a_line_per_table_rows_and_maker_and_means_over_seeds() 
     assert text.count("| copula |") == 1  # it has no costs
 
 
-def test_results_are_kept_by_what_was_asked() -> None:
+def test_results_are_stored_under_their_settings() -> None:
     task = Task("copula", Path("data/adult.csv"), "income", 5_000, 0)
 
     assert task.experiment == "adult/5000/copula"

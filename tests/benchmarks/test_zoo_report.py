@@ -69,7 +69,7 @@ def test_every_model_is_looked_at_and_a_peer_has_the_epochs_of_ours_or_more() ->
         assert ours <= EPOCHS.get(name, OTHERWISE_EPOCHS)
 
 
-def test_results_are_kept_under_what_was_asked(tmp_path: Path) -> None:
+def test_results_are_stored_under_their_settings(tmp_path: Path) -> None:
     experiment = experiments()["vae"]
     store = Store(tmp_path, "zoo")
 

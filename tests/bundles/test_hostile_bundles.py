@@ -56,7 +56,7 @@ def test_a_resealed_bundle_opens_like_the_original(bundle: Path) -> None:
     "name", ["../pipe", "/dev/zero", "/etc/passwd", "a/b", "..", ".", "", ".hidden", "a\0b", "a\nb", "é", "x" * 200]
 )
 def test_file_names_are_plain_names(bundle: Path, name: str) -> None:
-    os.mkfifo(bundle.parent / "pipe")  # opening it would wait for ever
+    os.mkfifo(bundle.parent / "pipe")  # opening it would block
 
     found = refusal(sealed(bundle, lambda m: m["files"].update({name: {"sha256": "0" * 64, "bytes": 1}})))
 

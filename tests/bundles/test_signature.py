@@ -113,7 +113,7 @@ def test_damaged_signatures_are_refused_in_one_sentence(
         Bundle.open(bundle, public_key=public)
 
 
-def test_files_that_are_no_keys_are_refused(bundle: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_keys_are_refused(bundle: Path, tmp_path: Path) -> None:
     private, public = _pair(tmp_path, "team")
     locked, _ = _pair(tmp_path, "locked", encryption=BestAvailableEncryption(b"secret"))
     exchange = tmp_path / "exchange.pem"

@@ -67,7 +67,7 @@ def stream(kind: str) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("kind", ["calm", "shifted", "drifting", "wider"])
-def test_the_share_flagged_comes_back_to_alpha_where_a_fixed_threshold_drowns(kind: str) -> None:
+def test_the_flagged_share_returns_to_alpha_where_a_fixed_threshold_flags_most_rows(kind: str) -> None:
     calibration = Calibration.fit(np.random.default_rng(1).normal(size=2_000), alpha=0.01)
     scores = stream(kind)
 

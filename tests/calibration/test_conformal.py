@@ -202,7 +202,7 @@ def test_the_file_form_is_read_back_as_the_same_calibration() -> None:
         assert again.to_json() == calibration.to_json()
 
 
-def test_the_digest_tells_calibrations_apart_and_not_the_order_of_rows() -> None:
+def test_the_digest_depends_on_the_calibration_and_not_on_the_order_of_rows() -> None:
     scores = _generator().normal(size=200)
     first = Calibration.fit(scores, alpha=0.05)
 

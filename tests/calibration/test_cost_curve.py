@@ -163,6 +163,6 @@ def test_unusable_evidence_is_rejected(asked, evidence, sentence) -> None:
         ({"capacity": 0}, "calibration.capacity: expected at least 1, got 0"),
     ],
 )
-def test_a_cost_table_that_makes_no_sense_is_refused_with_the_job(asked, sentence) -> None:
+def test_an_inconsistent_cost_table_is_refused_with_the_job(asked, sentence) -> None:
     with pytest.raises(JobInvalid, match=sentence):
         job(**asked)

@@ -44,7 +44,7 @@ def test_return_takes_what_is_proposed(job: Path) -> None:
     assert "Last partition to learn from (dt=2026-01-04: 4 of 6) [all]" in shown
 
 
-def test_a_wrong_name_is_asked_for_again(job: Path) -> None:
+def test_the_question_is_repeated_after_a_wrong_name(job: Path) -> None:
     shown = answer(job, "order_id, batsh\norder_id, batch\n-\n-\ncurrency\n2026-01-04\n")
 
     read = read_job(job)
@@ -53,7 +53,7 @@ def test_a_wrong_name_is_asked_for_again(job: Path) -> None:
     assert "the table has no column 'batsh'; did you mean 'batch'?" in shown
 
 
-def test_options_are_not_asked_for(job: Path) -> None:
+def test_given_options_need_no_question(job: Path) -> None:
     roles = ["--key", "order_id", "--event-time", "at", "--label", "", "--entity", "currency"]
 
     shown = answer(job, "", *roles, "--train-to", "2026-01")
@@ -88,7 +88,7 @@ def test_an_existing_job_is_replaced_only_after_a_yes(job: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_person_at_a_terminal_is_asked(tmp_path: Path) -> None:
+def test_questions_are_asked_at_a_terminal(tmp_path: Path) -> None:
     write_days(tmp_path / "orders")
     ours, theirs = pty.openpty()
     call = [sys.executable, "-c", "from aepipe.cli.main import main; main()", "init", "orders"]

@@ -37,7 +37,7 @@ def batch(given: pa.Array) -> pa.RecordBatch:
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-def test_a_condition_comes_back_as_it_went_in(name: str) -> None:
+def test_a_condition_is_decoded_exactly(name: str) -> None:
     encoding = fitted(COLUMNS[name])
 
     encoded = encoding.encode(batch(COLUMNS[name]))

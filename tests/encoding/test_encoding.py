@@ -176,7 +176,7 @@ def test_whatever_a_network_says_decodes_to_values_within_the_range_of_training(
 @pytest.mark.parametrize("kind", TABULAR)
 @many
 @given(data=st.data())
-def test_a_column_of_nothing_but_nulls_may_train_and_come_back(kind: str, data: st.DataObject) -> None:
+def test_a_column_of_nulls_only_is_encoded_and_decoded(kind: str, data: st.DataObject) -> None:
     array = data.draw(columns_of(kind))
     nulls = pa.nulls(5, array.type)
     encoding = encodings(kind, nulls)
@@ -243,7 +243,7 @@ def test_columns_may_come_in_another_order_with_others_among_them() -> None:
     assert same(found, expected)
 
 
-def test_a_whole_table_comes_back() -> None:
+def test_a_whole_table_is_decoded() -> None:
     table = mixed()
     encoding = encoding_of(table, keys=["id"], labels=["fraud"])
 

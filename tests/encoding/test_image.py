@@ -37,7 +37,7 @@ def noise(*shape: int) -> np.ndarray:
 
 @many
 @given(st.one_of(*IMAGES.values()))
-def test_pixels_go_in_and_come_out_the_same_in_every_layout(array: pa.Array) -> None:
+def test_pixels_are_decoded_exactly_in_every_layout(array: pa.Array) -> None:
     encoding = one_column(array, SPEC)
     flat = [np.array(list(one) if isinstance(one, bytes) else one).ravel() for one in array.to_pylist()]
 

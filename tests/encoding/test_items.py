@@ -31,7 +31,7 @@ def test_codes_are_the_distinct_items_by_falling_frequency_then_the_end() -> Non
     assert np.stack(features.codes, 1).tolist() == [[milk, tea, END], [END, END, END], [bread, END, END]]
     assert features.numbers[0].tolist() == [2, 0, 1]
     assert (features.unseen, features.cut) == (1, 0)
-    assert (longer.unseen, longer.cut) == (1, 1)  # repetitions and unknown items are not read anyway
+    assert (longer.unseen, longer.cut) == (1, 1)  # repeated and unknown items are ignored
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_an_encoding_of_a_series_is_read_back_from_its_json() -> None:
     assert Encoding.model_validate_json(encoding.model_dump_json(by_alias=True)) == encoding
 
 
-def test_a_column_of_nothing_but_nulls_stands_for_any_windows() -> None:
+def test_a_column_of_nulls_only_accepts_any_windows() -> None:
     encoding = series_of(pa.array([[1.0], [2.0, 3.0]]))
 
     encoded = encoding.encode(batch_of(pa.nulls(2)))

@@ -48,7 +48,7 @@ def service(answer: bytes | None) -> Iterator[str]:
 
 def refusal(address: str | None) -> str:
     with pytest.raises(ClusterUnavailable) as raised, connected(ClusterSettings(address=address)):
-        pytest.fail("a connection")
+        pytest.fail("the client connects")
     return str(raised.value)
 
 
@@ -56,7 +56,7 @@ def refusal(address: str | None) -> str:
     "address",
     ["nowhere", ":6379", "127.0.0.1:x", "127.0.0.1:99999", "http://127.0.0.1:8265", "127.0.0.1:-1"],
 )
-def test_an_address_that_is_none_is_one_sentence(address: str) -> None:
+def test_an_invalid_address_is_refused_in_one_sentence(address: str) -> None:
     assert refusal(address) == (
         f"the address of the Ray cluster is invalid: expected host:port, got {address}. Change [run.ray] address."
     )

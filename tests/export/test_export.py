@@ -404,7 +404,7 @@ def test_pinned_torch_takes_the_fast_decomposition(
     assert messages == ["composed is traced by torch, which takes longer: what is private may change"]
 
 
-def test_inputs_may_bear_the_names_that_the_exporter_gives_to_its_own_tensors() -> None:
+def test_inputs_may_have_the_names_that_the_exporter_gives_to_its_tensors() -> None:
     class Concatenated(nn.Module):
         def forward(self, cat: Tensor, mul: Tensor) -> Tensor:
             return torch.cat([cat * 2, mul * 3, cat * mul], dim=1)

@@ -75,7 +75,7 @@ def test_a_wrong_graph_is_reported_with_its_differences_per_number_of_rows() -> 
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_the_tolerance_goes_by_the_size_of_the_column_whatever_its_unit(scale: float) -> None:
+def test_the_tolerance_is_relative_to_the_size_of_the_column(scale: float) -> None:
     class Scaled(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x * torch.tensor([scale, 1.0])

@@ -147,7 +147,7 @@ def test_a_column_of_nulls_compares_with_anything_and_holds_for_nothing() -> Non
 
 
 @pytest.mark.parametrize("written", ['"hours-per-week"', "`hours-per-week`"])
-def test_a_name_that_is_no_word_stands_in_quotes(written: str) -> None:
+def test_a_name_that_is_not_a_word_is_quoted(written: str) -> None:
     table = pa.table({"hours-per-week": [30, 50], "year.month": [1, 2], "größe": [1, 2]})
 
     assert kept(f"{written} > 40 and year.month = 2 and größe=2", table) == [1]
@@ -231,7 +231,7 @@ def test_nesting_without_end_is_a_fault_and_no_crash(text: str) -> None:
         Condition.parse(text)
 
 
-def test_a_long_list_of_alternatives_is_no_nesting() -> None:
+def test_a_long_list_of_alternatives_does_not_count_as_nesting() -> None:
     text = " or ".join(f"a = {number}" for number in range(500))
 
     assert kept(text) == [0, 1, 3, 4]

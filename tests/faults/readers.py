@@ -178,7 +178,7 @@ def main(name: str, folder: Path, stop: Path, expected: Path, most: int) -> None
             reads += 1
             try:
                 found = content_of(read(folder / path))
-            except Exception as error:  # readers raise whatever they like
+            except Exception as error:  # readers raise any exception
                 loud += 1
                 errors.add(f"{path}: {type(error).__name__} {str(error)[:80]}")
                 continue

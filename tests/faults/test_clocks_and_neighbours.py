@@ -101,7 +101,7 @@ def test_outputs_on_another_file_system_are_refused_before_anything_is_replaced(
         shutil.rmtree(target)
 
 
-def test_a_manifest_of_the_future_is_no_reason_to_score_again(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_of_the_future_does_not_cause_scoring_again(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Future(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> "Future":

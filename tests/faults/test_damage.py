@@ -57,7 +57,7 @@ def swap(path: Path, rng: random.Random, root: Path) -> None:
 
 
 def drop(path: Path, rng: random.Random, root: Path) -> None:
-    if path.suffix != ".last":  # without it, only missing last lines of a log go unseen
+    if path.suffix != ".last":  # without it, only missing last lines of a log are not found
         path.unlink()
 
 

@@ -73,7 +73,7 @@ def test_no_field_of_a_file_that_runs_read_gives_a_traceback(tmp_path: Path) -> 
                 run()
             except AepipeError as error:
                 assert str(error)
-            except Exception as error:  # a traceback for the user
+            except Exception as error:  # the user would see a traceback
                 unexpected.append(f"{path.relative_to(root)}: {type(error).__name__} {error}")
         for each, data in intact.items():
             each.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,6 @@ def test_a_payload_is_neither_link_image_nor_markup(payload: str) -> None:
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_a_payload_in_a_table_is_no_link(payload: str) -> None:
+def test_a_payload_in_a_table_is_not_a_link(payload: str) -> None:
     assert "](" not in _as_cell(payload)
     assert _as_cell(payload).isprintable()

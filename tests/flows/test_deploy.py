@@ -41,7 +41,7 @@ def test_every_flow_has_a_deployment_with_schedule_limit_and_tags(job: Path) -> 
     assert found["linear-backfill"].schedules == []
 
 
-def test_deploying_again_changes_nothing_but_what_is_asked_for(job: Path) -> None:
+def test_deploying_again_changes_only_the_given_options(job: Path) -> None:
     deploy(DeployOptions(job=job))
     before = {name: each.id for name, each in deployments(job).items()}
 

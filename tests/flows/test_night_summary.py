@@ -64,7 +64,7 @@ def test_many_partitions_are_tagged_by_the_first_and_the_last() -> None:
 
 def test_outside_a_flow_nothing_is_labelled(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_client(*_: object, **__: object) -> None:
-        pytest.fail("a server was asked")
+        pytest.fail("a request was sent to a server")
 
     monkeypatch.setattr("flows.run_labels.get_client", no_client)
 

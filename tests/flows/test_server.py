@@ -23,7 +23,7 @@ from tests.support.two_models import DAYS, write_job, write_partition
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 ROOT = Path(__file__).parent.parent.parent
-NOWHERE = "http://127.0.0.1:9"  # nothing listens there: who asks for anything outside this machine is refused
+NOWHERE = "http://127.0.0.1:9"  # nothing listens there: every connection outside this machine is refused
 
 
 class Server:

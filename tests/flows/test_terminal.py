@@ -41,7 +41,7 @@ def test_option_of_two_words_takes_dashes_and_underscores(word: str) -> None:
 
 
 @pytest.mark.parametrize("options", [TrainOptions, ScoreOptions, SynthesizeOptions, NightOptions])
-def test_variables_of_the_shell_are_no_options(options: type[ScoreOptions], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_the_shell_are_not_options(options: type[ScoreOptions], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL", "challenger")
     monkeypatch.setenv("DEVICE", "cuda")
     monkeypatch.setenv("SEED", "7")

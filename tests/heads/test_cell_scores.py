@@ -87,7 +87,7 @@ def test_the_prediction_of_a_cell_does_not_depend_on_the_cell() -> None:
     codes = torch.from_numpy(random_rows(layout, 8)["cat"]).long()
 
     def signed(x: torch.Tensor) -> torch.Tensor:
-        # far above every prediction, the error of a number is the number minus its prediction
+        # numbers far above every prediction: the error is number - prediction
         return x + 1e6 - predictor(x + 1e6, codes)[:, :3]
 
     with torch.no_grad():

@@ -75,7 +75,7 @@ def test_faults_are_found_in_columns_that_a_tenth_of_the_training_rows_have_wors
 
     found = _first_reasons_found(polluted, rows, family="pca", trials=350, columns=columns)
 
-    assert found >= 0.8  # 0.18 where what they do to the covariance is not bounded
+    assert found >= 0.8  # 0.18 without a bound on their effect on the covariance
 
 
 def test_reasons_are_the_columns_of_greatest_attribution_in_order() -> None:
@@ -152,7 +152,7 @@ def test_without_reasons_the_graph_answers_latents_and_score_only() -> None:
     assert [port.name for port in scorer.part().outputs] == ["z", "score"]
 
 
-def test_without_dev_rows_training_rows_stand_for_them() -> None:
+def test_without_dev_rows_training_rows_are_used_instead() -> None:
     learned = {"num": cells()[0]}
     model = train(table_layout(learned["num"]), learned, learned, family="pca")
     none = {"num": learned["num"][:0]}

@@ -21,7 +21,7 @@ def test_the_shrunk_covariance_is_that_of_ledoit_and_wolf(rows: int, width: int)
     np.testing.assert_allclose(covariance, oracle.covariance_, rtol=1e-8, atol=1e-10)
 
 
-def test_the_covariance_of_one_row_is_no_nan() -> None:
+def test_the_covariance_of_one_row_is_not_nan() -> None:
     mean, covariance = shrunk_covariance(np.ones((1, 3)))
 
     np.testing.assert_array_equal(mean, 1)

@@ -32,7 +32,7 @@ def test_a_model_that_knows_the_truth_is_believed_and_one_that_guesses_is_not(en
     knows = learned(encoding, dict(zip(NAMES, right.columns, strict=True)), truth).weights
     guess = learned(encoding, guesses, truth).weights
 
-    assert knows["noise"] > 0.8  # neighbours do not know it
+    assert knows["noise"] > 0.8  # neighbours do not determine it
     assert guess["x"] < 0.2
     assert guess["kind"] < 0.5
     assert all(0 <= weight <= 1 for weight in [*knows.values(), *guess.values()])

@@ -35,7 +35,7 @@ def test_neighbours_of_numbers_are_those_of_scikit_learn(monkeypatch: pytest.Mon
     cells = nearest.cells(asked)
     found = nearest.neighbours(cells).numbers
 
-    some = ~np.isnan(cells.numbers).all(1)  # scikit-learn has the mean where nothing is known
+    some = ~np.isnan(cells.numbers).all(1)  # scikit-learn returns the mean where all values are missing
     wanted = KNNImputer(n_neighbors=nearest_rows.NEIGHBOURS, weights="distance").fit(nearest.known.numbers)
     filled = wanted.transform(cells.numbers)
     hidden = np.isnan(cells.numbers) & some[:, None]

@@ -365,7 +365,7 @@ def test_labels_choose_the_head_on_rows_kept_from_training(mill: Path) -> None:
         ("", JobInvalid, r"head = 'labelled' needs \[evaluate\] anomaly"),
     ],
 )
-def test_without_labels_none_can_choose_a_head(
+def test_a_head_cannot_be_chosen_without_labels(
     mill: Path, anomaly: str, error: type[AepipeError], sentence: str
 ) -> None:
     edit(mill, "[score]\n", '[score]\nhead = "labelled"\n')

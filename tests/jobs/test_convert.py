@@ -229,7 +229,7 @@ def test_latin_1_and_utf_16_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.csv", "b.json", "c.tsv.gz"])
-def test_init_tells_to_convert_a_file_of_another_format(tmp_path: Path, name: str) -> None:
+def test_init_advises_to_convert_a_file_of_another_format(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / "in" / name, "x\n1\n")
 
     for data in (path, path.parent):

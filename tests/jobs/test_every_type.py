@@ -105,7 +105,7 @@ def test_a_type_that_cannot_be_modelled_is_ignored_with_the_reason(kind: pa.Data
     assert (schema.columns[0].kind, schema.columns[0].why) == ("ignore", reason)
 
 
-def test_lists_whose_lengths_vary_are_no_vector() -> None:
+def test_lists_whose_lengths_vary_are_not_a_vector() -> None:
     table = pa.table({"x": pa.array([[1.0], [1.0, 2.0]]), "y": [1.0, 2.0]})
 
     with pytest.raises(SchemaMismatch) as caught:

@@ -111,7 +111,7 @@ def test_damaged_package_is_one_sentence(
 
 
 @pytest.mark.parametrize("content", [b"not a zip file", b""])
-def test_file_that_is_no_archive_is_one_sentence(
+def test_file_that_is_not_an_archive_is_refused_in_one_sentence(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "data" / "flights.csv.zip"

@@ -123,7 +123,7 @@ def test_the_command_prints_windows_channels_and_steps(trained_machines: Path) -
         assert text in result.output
 
 
-def test_python_explains_the_flagged_points_of_a_frame_or_those_asked_for(trained_machines: Path) -> None:
+def test_python_explains_the_flagged_or_given_points_of_a_frame(trained_machines: Path) -> None:
     model = aepipe.load(trained_machines)
     frame = pa.concat_tables([_source(trained_machines, night(day)) for day in (5, 6)])
     scores = model.score(frame)

@@ -71,7 +71,7 @@ def test_the_model_gives_the_same_numbers(folder: Path, name: str, output: str) 
     for partition, before in kept.items():
         after = pq.read_table(folder / "out" / name / output / partition / "part-0.parquet")
         assert after.schema.equals(before.schema)
-        # Integer keys of samples depend on the seed since then.
+        # Since that version, integer keys of samples depend on the seed.
         for column in [name for name in before.column_names if (output, name) != ("samples", "id")]:
             assert_alike(after[column], before[column])
 

@@ -114,7 +114,7 @@ def test_synthetic_baskets_are_sets_of_one_taste_as_large_as_real_ones(job: Path
     assert np.mean(shares) > 0.6  # 0.45 of items that are drawn at random
 
 
-def test_a_model_without_items_ranks_none(tmp_path: Path) -> None:
+def test_a_model_without_items_refuses_to_rank(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path, numbers(400, columns=2), data={"keys": ["id"]})
 
     with pytest.raises(OptionInvalid, match=r"ranks no items: expected a column of kind items, got none"):

@@ -230,7 +230,7 @@ def test_an_event_whose_peak_is_muted_is_left_out_of_alerts(machines: Path) -> N
     assert after is None or after.muted == 1
 
 
-def test_one_line_of_an_entity_stands_for_its_events() -> None:
+def test_one_line_per_entity_summarises_its_events() -> None:
     def event(entity: str, peak: str) -> EventLine:
         return EventLine(
             partition=LAST,
@@ -253,14 +253,14 @@ def test_one_line_of_an_entity_stands_for_its_events() -> None:
 
 
 @pytest.mark.slow
-def test_a_backfill_knows_scored_nights_and_reads_none_after_the_night(machines: Path) -> None:
+def test_a_backfill_uses_scored_nights_and_reads_no_later_one(machines: Path) -> None:
     plan = plan_backfill(machines)
     assert {step.status for step in plan.steps} == {"already done"}
 
     shutil.rmtree(machines.parent / "rows" / night(4))
     after = {step.partition: step.status for step in plan_backfill(machines).steps}
     assert after[night(3)] == "already done"
-    assert after[night(5)] == "due"  # its windows reached into the night that is gone
+    assert after[night(5)] == "due"  # its windows reached into the missing night
 
     job = read_job(machines)
     settings = table_as_of(job, score_settings(job), night(3))
@@ -279,7 +279,7 @@ def test_a_backfill_as_of_writes_the_points_that_the_champion_wrote_on_its_night
     later = [rows / night(day) for day in (5, 6)]
     for folder in later:
         folder.rename(machines.parent / folder.name)
-    score(machines, partitions=[night(4)])  # on its night there were no later ones
+    score(machines, partitions=[night(4)])  # there were no later nights then
     on_its_night = points()
     for folder in later:
         (machines.parent / folder.name).rename(folder)

@@ -58,7 +58,7 @@ def test_a_night_of_series_is_trained_scored_evaluated_and_reported(folder: Path
     assert highest["machine"] == "m1"
     assert highest["peak"] in fault["at"].to_pylist()
     (page,) = (folder / "out" / "machines" / "reports").glob("*.html")
-    assert ", alarm" in page.read_text()  # a point that answers to the pointer
+    assert ", alarm" in page.read_text()  # a point with a tooltip
 
     found = json.loads(_aepipe(folder, "evaluate", "job.toml", "--from", "2026-01-09", "--json"))
     ours, *others = found["contenders"]

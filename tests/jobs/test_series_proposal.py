@@ -100,7 +100,7 @@ def test_the_only_constant_text_identifies_the_series_that_may_follow(tmp_path: 
     assert "# one series of rows that are 5 min apart" in path.read_text()
 
 
-def test_of_several_constants_none_is_the_entity_and_naming_one_is_enough(tmp_path: Path) -> None:
+def test_the_entity_is_not_chosen_among_several_constants_until_the_job_names_one(tmp_path: Path) -> None:
     path = _init(tmp_path, _machines(1) | {"unit": ["C"] * 200})
 
     assert read_job(path).data.entity == ()
@@ -143,7 +143,7 @@ def test_a_chosen_entity_is_that_of_the_series(tmp_path: Path, entity: tuple[str
 
 
 @pytest.mark.parametrize("kind", ["irregular", "categories", "no number"])
-def test_tables_of_events_are_no_series(tmp_path: Path, kind: str) -> None:
+def test_tables_of_events_are_not_series(tmp_path: Path, kind: str) -> None:
     columns = _machines()
     rows = len(columns["at"])
     if kind == "irregular":
@@ -220,7 +220,7 @@ def test_job_that_init_proposes_trains_and_scores_however_times_are_written(tmp_
 
         assert found["machine"] == expected["machine"], name
         assert sum(value is not None for value in found["score"]) > 300, name
-        if name != "integers":  # for the memory, they have no time of day
+        if name != "integers":  # without a time of day for the stored steps
             np.testing.assert_allclose(
                 np.array(found["score"], float), np.array(expected["score"], float), atol=1e-6, err_msg=name
             )

@@ -88,7 +88,7 @@ def test_a_format_alone_decides_the_kind(values: list[str], notation: str, kind:
     assert schema.columns[0].kind == kind
 
 
-def test_text_trains_and_scores_as_the_values_it_stands_for() -> None:
+def test_text_trains_and_scores_as_its_parsed_values() -> None:
     table = texts().select(["german", "day", "x"])
     specs = {"german": GERMAN, "day": {"kind": "datetime", "format": "%d.%m.%Y"}}
     schema = schema_of(table, specs)

@@ -119,7 +119,7 @@ def test_parts_that_cannot_be_opened_are_found(bundle: Path) -> None:
     assert fault.isprintable()
 
 
-def test_names_that_are_no_text_are_one_fault_and_nothing_on_standard_output(
+def test_names_that_are_not_text_are_one_fault_and_nothing_on_standard_output(
     bundle: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = (bundle / "sampler.onnx").read_bytes()

@@ -55,7 +55,7 @@ def test_intervals_cover_the_true_distance() -> None:
     assert np.mean([change.low <= truth <= change.high for change in found]) >= 0.95
 
 
-def test_p_values_are_valid_at_the_tolerance_and_many_rows_are_no_evidence() -> None:
+def test_p_values_are_valid_at_the_tolerance_for_many_rows_too() -> None:
     generator = np.random.default_rng(0)
     reference = np.array([500_000, 500_000])
     shares = np.array([0.55, 0.45])  # a distance of exactly the tolerance

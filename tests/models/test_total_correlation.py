@@ -144,7 +144,7 @@ def test_total_correlation_of_far_clusters_on_a_diagonal_is_the_log_of_their_num
 
     found = total_correlation(mean, torch.zeros(40, 3), seeded(0), draws=50)
 
-    assert found == pytest.approx(2 * math.log(4))  # log 4 a latent, three of them, less log 4 for all
+    assert found == pytest.approx(2 * math.log(4))  # log 4 for each of three latents, less log 4 for all
 
 
 def test_total_correlation_of_a_product_is_nothing() -> None:

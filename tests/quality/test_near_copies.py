@@ -86,7 +86,7 @@ def share_of(rows: Rows, train: Rows, tolerance: np.ndarray, *, itself: bool) ->
     return float(np.mean(near))
 
 
-def test_rows_with_another_category_or_gap_are_no_copies() -> None:
+def test_rows_with_another_category_or_gap_are_not_copies() -> None:
     train = purchases(200, 0)
     other = Rows(train.numbers, np.where(train.codes == 1, 9, train.codes))
     gaps = Rows(np.where(np.isnan(train.numbers), 1.0, train.numbers), train.codes)

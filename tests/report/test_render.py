@@ -38,7 +38,7 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
+        assert self.open, f"</{tag}> has no opening tag"
         assert self.open.pop() == tag
 
     def handle_data(self, data):

@@ -102,7 +102,7 @@ def test_an_unseen_entity_is_compared_with_all_entities() -> None:
     assert known.max() < anomalous.min()
 
 
-def test_entities_without_a_window_and_empty_tables_are_no_error() -> None:
+def test_entities_without_a_window_and_empty_tables_are_accepted() -> None:
     for memory in (_memory(a=_wave(3)), SeriesMemory.fit({}, {}, window=WINDOW, day=None)):
         assert np.isfinite(_score(memory, _wave(20), first=0)).all()
 
@@ -150,7 +150,7 @@ def test_the_nearest_known_window_has_the_distance_of_the_score(entity: str) -> 
     assert sides == {True, False}
 
 
-def test_no_known_window_is_no_nearest_one() -> None:
+def test_there_is_no_nearest_window_without_known_ones() -> None:
     memory = SeriesMemory.fit({}, {}, window=WINDOW, day=None)
 
     assert memory.nearest("a", [Segment.of(0, _wave(20))], 0) is None

@@ -82,12 +82,12 @@ def test_times_are_microseconds_whatever_their_type(column: pa.Array) -> None:
 
 
 @pytest.mark.parametrize("column", [pa.array(["yesterday"]), pa.array([[1]]), pa.array([True])])
-def test_columns_that_are_no_time_are_refused(column: pa.Array) -> None:
+def test_columns_that_are_not_times_are_refused(column: pa.Array) -> None:
     with pytest.raises(SchemaMismatch, match="the event time"):
         times_of(column)
 
 
-def test_text_that_is_no_time_is_refused_with_the_remedy() -> None:
+def test_text_that_is_not_a_time_is_refused_with_the_remedy() -> None:
     with pytest.raises(SchemaMismatch, match=r"such as '02.01.1970': expected ISO 8601. Name its format"):
         times_of(pa.array(["02.01.1970"]))
 
@@ -100,9 +100,7 @@ def test_text_that_is_no_time_is_refused_with_the_remedy() -> None:
         (["86400", "soon", None], pa.float64(), PLAIN_NUMBER),
     ],
 )
-def test_text_of_a_named_format_is_the_time_it_stands_for(
-    texts: list[str | None], kind: pa.DataType, notation: str
-) -> None:
+def test_text_of_a_named_format_is_parsed_as_a_time(texts: list[str | None], kind: pa.DataType, notation: str) -> None:
     field = text_field(pa.field("at", pa.string()), TextGuess("datetime", notation, kind, 1.0))
 
     times, absent = parsed_times(pa.array(texts), field)

@@ -64,7 +64,7 @@ def test_nothing_is_seen_before_all_are_published_and_locks_are_held_until_then(
         assert outputs.done(SCORE, partition, "key") is not None
         with outputs.commit(SCORE, partition, "key") as commit:
             assert commit.done is not None
-    group.publish()  # of no commit
+    group.publish()  # belongs to no commit
 
 
 def test_a_group_that_cannot_be_published_leaves_old_outputs_and_no_lock(tmp_path: Path) -> None:

@@ -162,10 +162,12 @@ def check_what_was_left(out: Path, scenario: Scenario) -> str:
     left, staged = seen(out), staged_manifest_of(out)
     last = "samples" if scenario.kind is SAMPLE else "scores"
     assert all(left[output] in (OLD, NEW) for output in left)
-    assert left.get(last) != NEW or left == scenario.new(), "what is replaced last was replaced too early"
+    assert left.get(last) != NEW or left == scenario.new(), "the last output was replaced too early"
     if staged is not None:
         assert Outputs(out).done(scenario.kind, PARTITION, f"key {OLD}") is None
-    assert staged is not None or left in (scenario.old(), scenario.new()), "half a commit that nothing can finish"
+    assert staged is not None or left in (scenario.old(), scenario.new()), (
+        "an incomplete commit that cannot be finished"
+    )
 
     other = out.with_name("other")
     shutil.copytree(out, other)
@@ -353,7 +355,7 @@ def test_other_partitions_and_runs_do_not_wait(tmp_path: Path) -> None:
 
     with outputs.commit(SCORE, "a", "key"), outputs.commit(SCORE, "b", "key"), outputs.commit(SAMPLE, "a", "key"):
         with pytest.raises(Busy), outputs.commit(SCORE, "a", "key"):
-            raise AssertionError("two held one partition")
+            raise AssertionError("two processes held one partition")
         held = [str(path.relative_to(locks)) for path in locks.rglob("*.lock")]
 
     assert sorted(held) == ["sample/a.lock", "score/a.lock", "score/b.lock"]

@@ -69,7 +69,7 @@ def test_a_refused_commit_keeps_what_is_there(outputs: Outputs, any_store: Store
 
 
 @pytest.mark.slow
-def test_a_store_that_refuses_for_the_moment_is_asked_again(outputs: Outputs, any_store: Store) -> None:
+def test_a_temporary_refusal_of_a_store_is_retried(outputs: Outputs, any_store: Store) -> None:
     for request in ("GET", "PUT", "POST"):
         any_store.fail(request, count=1)
 
@@ -121,7 +121,7 @@ def test_a_lease_keeps_others_out(any_store: Store) -> None:
     path = any_store.bucket / "locks" / "a.lock"
 
     with lock(path), pytest.raises(Busy, match=r"is still held by process \d+ on "), lock(path):
-        pytest.fail("two holders")
+        pytest.fail("two processes hold the lease")
     with lock(path):
         pass
 
@@ -175,7 +175,7 @@ def test_on_a_server_that_ignores_conditions_the_last_of_two_has_the_lease(minio
     path = minio_store.bucket / "a.lock"
     assert has_conditional_writes(minio_store.bucket.place)
     assert put_if_unchanged(path, b"1", None) is not None
-    assert put_if_unchanged(path, b"2", None) is not None, "it does not ignore them"
+    assert put_if_unchanged(path, b"2", None) is not None, "the server respects the conditions"
 
     check_that_the_last_of_two_has_the_lease(path)
 

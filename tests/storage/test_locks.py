@@ -18,7 +18,7 @@ def test_held_lock_is_busy_and_names_file_and_holder(tmp_path: Path) -> None:
         pytest.raises(Busy, match=rf"{path} is still held by process {os.getpid()} after .* s\. Wait"),
         lock(path),
     ):
-        raise AssertionError("two held one lock")
+        raise AssertionError("two threads held one lock")
 
 
 def is_free(path: Path) -> bool:
@@ -63,7 +63,7 @@ def test_waiting_ends_when_the_holder_does(tmp_path: Path) -> None:
 
 def test_busy_names_the_seconds_waited(tmp_path: Path) -> None:
     with lock(tmp_path / "lock"), pytest.raises(Busy, match=r"after 0\.05 s"), lock(tmp_path / "lock", wait_s=0.05):
-        raise AssertionError("two held one lock")
+        raise AssertionError("two threads held one lock")
 
 
 def test_threads_hold_the_lock_one_at_a_time(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_killed_process_leaves_what_the_next_one_completes(
     outputs: Outputs, monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path
 ) -> None:
     store.fail("PUT .*/scores/", delay_s=5.0)
-    # a process of its own: one forked from this one, whose threads use the store, can wait for their locks for ever
+    # not a fork of this process: it could block on locks of threads that use the store
     with subprocess.Popen(
         [sys.executable, "-c", PUT, str(outputs.root)],
         cwd=Path(__file__).parents[2],
@@ -172,7 +172,7 @@ def test_a_lease_keeps_others_out_and_names_its_holder(store: Store) -> None:
     with lock(path):
         assert holder(path) == os.getpid()
         with pytest.raises(Busy, match=rf"is still held by process {os.getpid()} on .+ after 0 s"), lock(path):
-            pytest.fail("two holders")
+            pytest.fail("two processes hold the lease")
 
     assert store.keys == []
     assert holder(path) is None
@@ -199,7 +199,7 @@ def test_a_commit_whose_lease_was_taken_publishes_nothing(outputs: Outputs) -> N
         put_bytes(path, json.dumps(taken).encode())
         commit.publish(model_version="m/1", details=ScoreDetails())
 
-    assert keys(outputs) == [f"{HIDDEN}/locks/score/dt=1.lock"]  # it is the other one's
+    assert keys(outputs) == [f"{HIDDEN}/locks/score/dt=1.lock"]  # it belongs to the other writer
 
 
 def test_a_lease_is_renewed_while_it_is_held(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def test_invalid_name_is_refused_with_its_fault(tmp_path: Path, name: str, fault
     with pytest.raises(PartitionInvalid) as error:
         check_partition(name)
     with pytest.raises(PartitionInvalid), Outputs(tmp_path).commit(SCORE, name, "key"):
-        raise AssertionError("a bad name was let in")
+        raise AssertionError("a bad name was accepted")
 
     assert fault in str(error.value)
     assert str(error.value).endswith("Rename its folder or file.")

@@ -174,7 +174,7 @@ def test_a_store_that_refuses_is_one_sentence(store: Store, status: int, code: s
     assert "\n" not in str(error.value)
 
 
-def test_a_store_that_throttles_is_asked_again(store: Store) -> None:
+def test_requests_to_a_store_that_throttles_are_retried(store: Store) -> None:
     path = store.put("a.txt", b"text")
     store.fail("GET .*a.txt", count=2)
 

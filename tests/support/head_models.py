@@ -72,7 +72,7 @@ def train(layout: Layout, rows: Rows, dev: Rows, *, epochs: int = 30, **options:
     """Train a model of `family` and other keys of [model] for a few seconds at most."""
     model = families.build(layout, config.Model.model_validate(options), seed=0)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # networks this small wait for each other more than they compute
+    torch.set_num_threads(1)  # threads of networks this small wait more than they compute
     try:
         fit(model, rows, dev, config.Train(epochs=epochs, batch_rows=64))
     finally:

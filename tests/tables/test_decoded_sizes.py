@@ -110,7 +110,7 @@ def test_long_lists_come_in_small_batches(tmp_path: Path, kind: pa.DataType) -> 
     assert pa.Table.from_batches(batches)["l"].combine_chunks().equals(lists)
 
 
-def test_ordinary_rows_come_in_batches_of_the_asked_size(tmp_path: Path) -> None:
+def test_ordinary_rows_come_in_batches_of_the_requested_size(tmp_path: Path) -> None:
     rows = 3_000
     table = pa.table(
         {

@@ -75,7 +75,7 @@ def test_different_entities_have_different_names_with_missing_parts_too(rows: li
     assert [found[code] for code in codes] == names
 
 
-def test_series_keys_and_alerts_tell_them_apart() -> None:
+def test_series_keys_and_alerts_distinguish_them() -> None:
     left, right = _columns(COLLIDING)
     rows = pa.RecordBatch.from_arrays([left, right], names=["site", "pump"])
     names, codes = entities_of([rows], ["site", "pump"])

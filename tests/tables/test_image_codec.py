@@ -18,7 +18,7 @@ def content(picture: Image.Image, form: str = "PNG") -> bytes:
 @pytest.mark.parametrize(
     ("mode", "channels"), [("1", 1), ("L", 1), ("I;16", 1), ("LA", 2), ("P", 3), ("RGB", 3), ("RGBA", 4)]
 )
-def test_the_header_tells_the_shape(mode: str, channels: int) -> None:
+def test_the_header_holds_the_shape(mode: str, channels: int) -> None:
     assert image_bytes.shape_of(content(Image.new(mode, (4, 5)))) == (channels, 5, 4)
 
 
@@ -27,7 +27,7 @@ def test_a_printers_jpeg_has_three_channels() -> None:
 
 
 @pytest.mark.parametrize("junk", [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", bytes(100)])
-def test_what_is_no_picture_has_neither_shape_nor_pixels(junk: bytes) -> None:
+def test_bytes_that_are_not_an_image_have_neither_shape_nor_pixels(junk: bytes) -> None:
     assert image_bytes.shape_of(junk) is None
     assert image_bytes.pixels_of(junk, (1, 2, 3), resize=True) is None
 

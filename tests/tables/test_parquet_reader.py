@@ -36,7 +36,7 @@ def test_slices_are_the_rows_of_the_files_in_order(tmp_path: Path, sizes: list[i
     assert pa.Table.from_batches(found, whole[0].schema).equals(pa.concat_tables(whole))
 
 
-def test_only_the_asked_columns_are_read(tmp_path: Path) -> None:
+def test_only_the_requested_columns_are_read(tmp_path: Path) -> None:
     put_parquet(tmp_path / "x.parquet", table(10))
 
     (batch,) = slices([tmp_path / "x.parquet"], ["c", "a"], rows=100)
@@ -44,7 +44,7 @@ def test_only_the_asked_columns_are_read(tmp_path: Path) -> None:
     assert set(batch.schema.names) == {"a", "c"}
 
 
-def test_text_comes_as_codes_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_text_is_read_as_codes_on_request(tmp_path: Path) -> None:
     put_parquet(tmp_path / "x.parquet", table(30))
 
     found = pa.Table.from_batches(slices([tmp_path / "x.parquet"], ["a", "c"], rows=100, as_codes=["c"]))
@@ -192,7 +192,7 @@ def test_spread_rows_come_from_all_over_the_file_in_its_order(tmp_path: Path, gr
 
 
 @pytest.mark.parametrize(("rows", "wanted"), [(0, 10), (1, 10), (7, 10), (10, 7), (10, 3)])
-def test_spread_rows_of_small_files_are_all_or_as_many_as_asked(tmp_path: Path, rows: int, wanted: int) -> None:
+def test_spread_rows_of_small_files_are_all_or_the_requested_number(tmp_path: Path, rows: int, wanted: int) -> None:
     path = tmp_path / "small.parquet"
     pq.write_table(pa.table({"at": pa.array(range(rows), pa.int64())}), path)
 

@@ -76,7 +76,7 @@ def test_narrower_numbers_other_layouts_and_passthrough_types_fit(name: str, kin
     assert faults(SCHEMA, changed(name, kind)) == []
 
 
-def test_labels_are_needed_only_where_they_are_asked_for() -> None:
+def test_labels_are_needed_only_on_request() -> None:
     unlabelled = TABLE.drop_columns(["fraud"]).schema
 
     assert faults(SCHEMA, unlabelled) == []
@@ -85,7 +85,7 @@ def test_labels_are_needed_only_where_they_are_asked_for() -> None:
     ]
 
 
-def test_ignored_columns_may_go_and_come_in_any_order() -> None:
+def test_ignored_columns_may_be_absent_and_in_any_order() -> None:
     order = ["fraud", "shop", "count", "opened", "amount", "id"]
 
     assert faults(SCHEMA, TABLE.select(order).schema) == []

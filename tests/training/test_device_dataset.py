@@ -35,7 +35,7 @@ def test_slices_are_all_rows_in_order(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_no_rows_are_none(name: str) -> None:
+def test_a_data_set_may_be_empty(name: str) -> None:
     arrays = {key: array[:0] for key, array in random_rows(LAYOUTS[name], 1).items()}
 
     assert DeviceDataset(Preprocessing(LAYOUTS[name]), arrays, torch.device("cpu")).rows == 0

@@ -1,4 +1,4 @@
-"""DP-SGD: clipped gradients of single rows, noise, Poisson sampling, and training outside the budget."""
+"""DP-SGD: clipped gradients of single rows, noise, Poisson sampling, and refusals."""
 
 from pathlib import Path
 

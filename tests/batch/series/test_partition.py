@@ -252,7 +252,7 @@ def test_thresholds_adapt_by_entity_and_flags_do_not_depend_on_partitions(tmp_pa
     assert_array_equal(states["last_alarm"].is_valid(), [True, True])
 
 
-def test_an_event_that_continues_one_of_the_night_before_says_so(tmp_path: Path, bundle: Bundle) -> None:
+def test_an_event_that_continues_one_of_the_night_before_is_marked(tmp_path: Path, bundle: Bundle) -> None:
     values = np.abs(_values(600))
     bundle = calibrated(bundle, expected_scores(values, WINDOW))
     fault = values.copy()

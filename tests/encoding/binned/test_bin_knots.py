@@ -99,7 +99,7 @@ def test_other_rows_change_no_code_and_draws_stay_between_the_neighbouring_codes
 
 
 @pytest.mark.parametrize(("late_rows", "are_taken"), [(20, True), (400, False)])
-def test_a_bin_stands_for_a_few_values_beyond_it_but_not_for_a_column_that_has_shifted(
+def test_a_bin_accepts_a_few_values_beyond_it_but_not_a_column_that_has_shifted(
     late_rows: int, are_taken: bool
 ) -> None:
     early, late = np.linspace(0, 100, 6_400), np.linspace(101, 300, late_rows)

@@ -65,7 +65,7 @@ def test_what_is_decoded_of_codes_has_their_codes_and_the_type_and_nulls_of_the_
     missing = [value is None or value != value for value in comparable(array)]
     assert again.column(0).is_null().to_pylist() == missing
     codes, once_more = encoded.arrays["cat"], encoding.encode(again).arrays["cat"]
-    if kind == "category":  # those that share a code come back as the most frequent of them
+    if kind == "category":  # values with one code decode to the most frequent of them
         np.testing.assert_array_equal(once_more[codes >= FIRST_VALUE], codes[codes >= FIRST_VALUE])
     elif kind != "datetime" or codes.shape[1] == 1:
         np.testing.assert_array_equal(once_more, codes)

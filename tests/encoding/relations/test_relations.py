@@ -119,7 +119,7 @@ def test_number_that_follows_from_two_columns_is_looked_up_and_unknown_combinati
     )
     titles, drawn = applied(table)
 
-    # each distance occurs once: it tells both ends, which is as good a relation
+    # each distance occurs once and determines both ends, which is an equivalent relation
     assert titles in (
         ("distance follows from origin and dest",),
         ("origin follows from distance", "dest follows from distance"),

@@ -77,7 +77,7 @@ def test_a_plan_writes_nothing_and_says_what_is_due(job: Path) -> None:
     assert not (job.parent / "out" / "linear" / "scores" / DAYS[2]).exists()
 
 
-def test_a_plan_says_why_it_knows_no_duration(job: Path) -> None:
+def test_a_plan_states_why_its_duration_is_unknown(job: Path) -> None:
     plan = backfill(job, dry_run=True).plan
     assert plan.seconds is None
     assert plan.sentence == "3 of 3 partitions are due, 600 rows; the duration is unknown until one partition is scored"

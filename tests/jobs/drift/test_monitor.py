@@ -189,7 +189,7 @@ def test_few_rows_are_not_compared_and_say_so(job: Path) -> None:
     assert last.skipped == "it has 50 rows, fewer than [drift] min_rows = 100"
 
 
-def test_a_source_that_is_gone_is_no_failure(job: Path) -> None:
+def test_a_missing_source_is_not_a_failure(job: Path) -> None:
     score(job)
     (job.parent / "rows" / QUIET[1] / "part-0.parquet").unlink()
 
@@ -236,7 +236,7 @@ def test_a_lasting_shift_that_no_night_shows_is_seen_by_the_window_once(job: Pat
     nights = [measure_drift(job, partitions=[day]).partitions[-1] for day in (*QUIET, *days)]  # one command per night
 
     found = [(each.partition, stream) for each in nights for stream in each.streams if stream.name == "a"]
-    assert [day for day, stream in found if stream.alarm] == [days[4], days[12]]  # its alarm empties it
+    assert [day for day, stream in found if stream.alarm] == [days[4], days[12]]  # its alarm empties the window
     assert all(stream.p_value == 1.0 for _, stream in found)
     opened = read_job(job)
     shown = build_drift(ScoredPartitions(opened, open_model(opened, "champion")))

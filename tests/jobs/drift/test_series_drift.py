@@ -104,7 +104,7 @@ def test_a_channel_named_score_is_compared_as_well_as_the_scores(tmp_path: Path)
     assert {each.key for each in nights[0].streams} == {("column", "heat"), ("column", "score"), ("score", "score")}
 
 
-def test_an_entity_that_appears_or_leaves_is_no_drift(machines: Path) -> None:
+def test_an_entity_that_appears_or_leaves_is_not_drift(machines: Path) -> None:
     bundle = _bundle(machines)
     reference, stage = read_drift_reference(bundle), bundle.series
     assert reference is not None
@@ -131,7 +131,7 @@ def test_a_bundle_that_describes_windows_has_no_reference_of_points(machines: Pa
     assert read_drift_reference(replace(bundle, files=files)) is None
 
 
-def test_scores_are_a_stream_if_there_are_enough_to_tell_how_much_nights_differ(machines: Path) -> None:
+def test_scores_are_a_stream_if_there_are_enough_to_estimate_the_spread_of_nights(machines: Path) -> None:
     stage = _bundle(machines).series
     assert stage is not None
     rows = stage.source.read(pa.concat_tables([day_of(day, machines=2) for day in range(5)]).to_batches())

@@ -70,7 +70,7 @@ def test_each_written_partition_is_a_run_with_its_inputs_and_outputs(job: Path) 
         assert outputs["scores"]["outputFacets"]["outputStatistics"]["rowCount"] == 200
 
 
-def test_events_of_a_run_are_those_that_its_files_tell(job: Path) -> None:
+def test_events_of_a_run_equal_events_from_its_files(job: Path) -> None:
     result = score(job)
 
     from_files = CommitEvents(read_job(job))
@@ -86,7 +86,7 @@ def test_datasets_of_object_stores_are_named_by_bucket_and_key(tmp_path: Path) -
     assert dataset(tmp_path)["namespace"] == "file"
 
 
-def test_partitions_that_are_done_are_no_runs_and_a_failure_names_its_reason(job: Path) -> None:
+def test_completed_partitions_are_not_runs_and_a_failure_names_its_reason(job: Path) -> None:
     score(job)
     before = len(events_of(job))
     score(job)

@@ -249,7 +249,7 @@ def page_times(job: Path) -> dict[str, tuple[int, int]]:
 
 
 @pytest.mark.slow
-def test_a_run_without_changes_makes_no_page_and_imports_nothing_heavy(paged: Path) -> None:
+def test_a_run_without_changes_renders_no_page_and_imports_nothing_heavy(paged: Path) -> None:
     first = night(paged)
     before = page_times(paged)
     code = f"""

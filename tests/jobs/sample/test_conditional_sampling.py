@@ -117,7 +117,7 @@ def test_conditional_samples_can_be_drawn_from_any_row_on(bundle: Bundle) -> Non
     where = "shop = 'abroad'"
     whole = drawn(bundle, 4_200, where=where)
 
-    # Values are compared: the order of a dictionary is that in which a batch first has its values.
+    # Values are compared: a dictionary is in order of first appearance, which depends on batches.
     assert drawn(bundle, 300, where=where, start=1_900).to_pylist() == whole.slice(1_900, 300).to_pylist()
     assert drawn(bundle, 4_200, where=where, seed=4).to_pylist() != whole.to_pylist()
     assert drawn(bundle, 0, where=where).num_rows == 0

@@ -119,7 +119,7 @@ def test_augment_works_for_a_label(cards: Path) -> None:
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["arms"][3]["rows"] == found["arms"][0]["rows"] + 100
-    assert found["arms"][0]["auroc"][0] < 0.9999  # `group` would tell the label
+    assert found["arms"][0]["auroc"][0] < 0.9999  # `group` would reveal the label
 
 
 def test_label_that_is_not_modelled_names_the_key_to_set(unlabelled: Path) -> None:

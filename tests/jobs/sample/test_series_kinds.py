@@ -85,7 +85,7 @@ def test_times_have_the_type_and_the_step_of_the_source(tmp_path: Path, kind: st
         assert later["at"][0].as_py().isoformat() == "2026-03-02T00:00:00+01:00"
 
 
-def test_a_start_that_is_no_time_of_the_column_is_refused(tmp_path: Path) -> None:
+def test_a_start_that_is_not_a_time_of_the_column_is_refused(tmp_path: Path) -> None:
     job = _train(tmp_path, {"at": TIMES["integers"][0], "load": _wave()})
 
     with pytest.raises(ArgumentInvalid, match="expected a whole number, as the event time is one, got '2026-01-01'"):

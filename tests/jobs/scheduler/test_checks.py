@@ -101,7 +101,7 @@ def test_a_server_that_does_not_answer_is_found(tmp_path: Path) -> None:
 def test_leases_in_memory_are_found_with_their_remedy(tmp_path: Path, answers: tuple[str, dict[str, Any]]) -> None:
     url, known = answers
     environment = {"PREFECT_HOME": str(tmp_path), "PREFECT_API_URL": url}
-    assert "Prefect leases" not in findings(**environment)  # a server that does not tell
+    assert "Prefect leases" not in findings(**environment)  # a server without this setting
 
     def stored(where: str) -> Finding:
         storage = f"prefect.server.concurrency.lease_storage.{where}"

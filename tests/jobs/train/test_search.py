@@ -112,7 +112,7 @@ def test_jobs_without_a_search_keep_their_training_key() -> None:
     assert training_key(job, ()) != training_key(searched, ())  # type: ignore[arg-type]
 
 
-def test_each_number_of_batch_rows_has_a_training_key_of_its_own() -> None:
+def test_each_number_of_batch_rows_has_its_own_training_key() -> None:
     """This includes the former default of all tables."""
     sections: list[dict[str, int]] = [{}, {"batch_rows": 128}, {"batch_rows": 256}, {"batch_rows": 1_024}]
     jobs = [parse_job({"name": "t", "data": DATA, "train": each}, source=Path("/j/job.toml")) for each in sections]

@@ -128,7 +128,7 @@ def test_rows_whose_keys_are_all_null_are_parted_by_their_place() -> None:
     assert shares(parts(table, keys=["id"])) == pytest.approx([0.7, 0.1, 0.2], abs=0.02)
 
 
-def test_without_keys_a_row_hangs_on_its_partition_and_its_number_there() -> None:
+def test_without_keys_the_split_of_a_row_depends_on_its_partition_and_row_number() -> None:
     table = pa.table({"x": np.zeros(ROWS)})
 
     whole = parts(table, nights(1000, 3000))

@@ -41,7 +41,7 @@ def test_a_bundle_holds_every_part_and_its_parity_at_1_7_and_512_rows(trained_ce
     assert 0 < curve["best_epoch"] <= len(curve["epochs"])
 
 
-def test_labels_and_keys_are_no_features(trained_cells: Path) -> None:
+def test_labels_and_keys_are_not_features(trained_cells: Path) -> None:
     layout = Bundle.open(trained_cells / "exported" / "cells").encoding.layout
 
     assert len(layout.numbers) == 30
@@ -49,7 +49,7 @@ def test_labels_and_keys_are_no_features(trained_cells: Path) -> None:
     assert {"diagnosis", "case_id"}.isdisjoint(layout.columns)
 
 
-def test_training_again_on_the_same_rows_is_no_work(cells: Path) -> None:
+def test_training_again_on_the_same_rows_does_nothing(cells: Path) -> None:
     result = train(cells)
 
     assert not result.created
@@ -341,7 +341,7 @@ def test_a_row_that_cannot_be_scored_is_left_out_of_training(cells: Path) -> Non
         ("model_version", "key", True),
     ],
 )
-def test_a_name_of_the_outputs_is_refused_where_two_columns_would_bear_it(
+def test_a_name_of_the_outputs_is_refused_where_two_columns_would_have_it(
     tmp_path: Path, name: str, role: str, is_taken: bool
 ) -> None:
     values = np.random.default_rng(0).normal(size=(2, 50))

@@ -46,7 +46,7 @@ def test_the_critic_is_trained_on_which_latents_were_drawn_and_penalised_there()
     assert loss.total.item() == pytest.approx((cross_entropy + 1.5 * slope_penalty(model.critic, drawn)).item())
 
 
-def test_the_encoder_pays_for_codes_that_the_critic_or_their_moments_find_out() -> None:
+def test_the_encoder_loss_has_the_terms_of_the_critic_and_of_the_moments() -> None:
     model, row = make_model("adversarial_ae", sigma=1.0, match=2.0)
 
     loss = model.objectives()[0].loss(Batch(row, row), context())

@@ -56,7 +56,7 @@ def test_dependence_is_estimated_of_as_many_rows_as_training_has(rows: int) -> N
     assert (terms["tc"], terms["mi"]) == pytest.approx(oracle(model, row, rows), rel=1e-5)
 
 
-def test_training_tells_the_model_how_many_rows_there_are() -> None:
+def test_training_sets_the_number_of_rows_of_the_model() -> None:
     model = build(NUMBERS, Section(family="beta_tcvae", latent=2), 0)
 
     fit(model, random_rows(NUMBERS, 300), random_rows(NUMBERS, 40), Train(epochs=1))
@@ -64,7 +64,7 @@ def test_training_tells_the_model_how_many_rows_there_are() -> None:
     assert model.training_rows == 300
 
 
-def test_each_part_of_the_kl_has_a_weight_of_its_own() -> None:
+def test_each_part_of_the_kl_has_its_own_weight() -> None:
     model, row = make(alpha=0.5, beta=7.0, gamma=2.0)
     model.training_rows = 5_000
 

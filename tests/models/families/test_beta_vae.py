@@ -60,7 +60,7 @@ def test_a_rising_capacity_penalises_the_kl_on_both_sides() -> None:
 
 
 @pytest.mark.parametrize("capacity", [1.0, 4.0])
-def test_training_ends_with_the_capacity_asked_for(capacity: float) -> None:
+def test_training_ends_with_the_given_capacity(capacity: float) -> None:
     model = build(NUMBERS, Section(family="beta_vae", latent=3, capacity=capacity, hidden=[16]), 0)
     rows = random_rows(NUMBERS, 512)
 

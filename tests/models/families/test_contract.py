@@ -70,7 +70,7 @@ def cases() -> Iterator[Case]:
 
 def layout_of(case: Case) -> Layout:
     layout = LAYOUTS[case[2]]
-    if family_of(case).takes_codes:  # a column of many codes reaches it as two of few
+    if family_of(case).takes_codes:  # it gets a column with many codes as two with few
         layout = layout.model_copy(update={"categories": tuple(map(_of_few_codes, layout.categories))})
     return with_conditions(layout) if family_of(case).takes_conditions else layout
 
@@ -145,7 +145,7 @@ def test_every_parameter_belongs_to_one_player(case: Case) -> None:
 
     owned = [id(parameter) for objective in model.objectives() for parameter in objective.parameters]
 
-    trained = model.parameters() if model.objectives() else ()  # a closed form trains none
+    trained = model.parameters() if model.objectives() else ()  # a closed form has no parameters to train
     assert sorted(owned) == sorted(id(parameter) for parameter in trained)
 
 

@@ -65,7 +65,7 @@ def test_the_total_correlation_reaches_the_encoder_through_the_critic() -> None:
     assert not torch.allclose(*grads)
 
 
-def test_the_critic_is_a_player_of_its_own_with_a_shorter_memory() -> None:
+def test_the_critic_has_its_own_objective_and_momentum() -> None:
     model, _ = make()
 
     vae, critic = model.objectives()

@@ -87,7 +87,7 @@ def test_the_kl_of_a_row_is_exact_at_the_means_of_the_levels_above() -> None:
 def test_the_tighter_bound_is_the_mean_of_importance_weights() -> None:
     model, row = make(sigma=1.0)
     generator = torch.Generator().manual_seed(0)
-    torch.randn(64, 6, generator=generator, dtype=torch.float64)  # of the bound itself
+    torch.randn(64, 6, generator=generator, dtype=torch.float64)  # the draws of the bound itself
     weights = []
     for _ in range(64):
         z, _, ratio = by_hand(model, row, torch.randn(64, 6, generator=generator, dtype=torch.float64))
@@ -139,7 +139,7 @@ def test_untrained_levels_are_a_flat_code() -> None:
     assert torch.equal(prior(noise), noise)
 
 
-def test_a_level_pays_for_its_free_bits_and_no_more() -> None:
+def test_the_loss_of_a_level_is_at_least_its_free_bits() -> None:
     model, row = make(free_bits=100.0, warm_up=0.5)
 
     loss = loss_of(model, row, progress=0.25)
@@ -177,7 +177,7 @@ def test_every_level_is_used_and_prior_draws_resemble_the_rows() -> None:
     ("levels", "sentence"),
     [((3,), "levels = .3. has one level"), ((4_000, 400), "expected at most 4096, got 4400")],
 )
-def test_levels_that_make_no_hierarchy_are_refused(levels: tuple[int, ...], sentence: str) -> None:
+def test_levels_that_are_not_a_hierarchy_are_refused(levels: tuple[int, ...], sentence: str) -> None:
     section = Section.model_validate({"family": "hierarchical_vae", "levels": levels})
 
     with pytest.raises(OptionInvalid, match=sentence):

@@ -33,7 +33,7 @@ def rows(count: int) -> pa.Table:
 
 
 @pytest.mark.parametrize("as_codes", [False, True], ids=["numbers", "codes"])
-def test_missing_values_come_back_at_their_rate_and_where_they_belong(as_codes: bool) -> None:
+def test_missing_values_are_drawn_at_their_rate_and_in_the_right_rows(as_codes: bool) -> None:
     table = rows(TRAIN)
     encoding = fit_encoding(schema_of(table), table.to_batches(), as_codes=as_codes)
     arrays = encoding.encode(table.combine_chunks().to_batches()[0]).arrays

@@ -181,7 +181,7 @@ def test_small_codes_and_large_decoder_weights_do_not_pay(dictionary: Model) -> 
         encoder.get_buffer("gain").mul_(10)
         dictionary.get_parameter("decoder.input_projection.weight").div_(10)
 
-    assert len(decoder) == 0  # it is linear: the two changes make up for each other
+    assert len(decoder) == 0  # it is linear: the two changes cancel out
     torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)
     assert of_cheating["penalty"] == pytest.approx(of_honest["penalty"] / 10, rel=1e-3)
     assert cheating > honest + 10

@@ -93,7 +93,7 @@ def test_a_trained_model_with_matched_shares_draws_values_as_often_as_training_r
         assert apart[1].sum() < max(0.03, 0.8 * apart[0].sum())
 
 
-def test_of_a_class_that_is_asked_for_every_row_is_kept_and_is_like_its_own(model: TabularVae) -> None:
+def test_every_draw_of_a_given_class_is_kept_and_resembles_its_rows(model: TabularVae) -> None:
     forced = torch.full((4_000, 4), -1)
     forced[:, 0] = FIRST_VALUE + 1
 
@@ -106,7 +106,7 @@ def test_of_a_class_that_is_asked_for_every_row_is_kept_and_is_like_its_own(mode
 
 def test_a_column_decoded_late_depends_on_the_earlier_ones(model: TabularVae) -> None:
     forced = torch.full((3_000, 4), -1)
-    forced[:, 3] = FIRST_VALUE + 9 * 4  # the dice shows a four, or the number is none that there is
+    forced[:, 3] = FIRST_VALUE + 9 * 4  # the die shows a four, or the number does not exist
 
     _, dice, _, number = completed(model, forced).T
 
@@ -137,7 +137,7 @@ def test_the_bound_is_below_the_likelihood_of_importance_weighted_draws(model: T
     with torch.no_grad():
         metrics = model.card_metrics(Batch(row, row), torch.Generator().manual_seed(0))
 
-    assert metrics["elbo"] <= metrics["log_likelihood"] + 0.1  # of one draw a row, and of sixteen others
+    assert metrics["elbo"] <= metrics["log_likelihood"] + 0.1  # one draw per row, and sixteen others
     assert metrics["active_latents"] == 2
 
 

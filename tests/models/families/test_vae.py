@@ -107,7 +107,7 @@ def test_with_texts_the_kl_rises_slowly_and_has_free_bits_unless_options_say_oth
     assert total == pytest.approx(terms["nll"] + terms["kl"], rel=1e-5)
 
 
-def test_the_card_of_texts_tells_information_from_free_bits() -> None:
+def test_the_card_of_texts_separates_information_and_free_bits() -> None:
     model = build(TEXT, Section(family="vae"), 0).eval()
     row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(TEXT, 64).items()})
     head = model.encoder.head

@@ -172,7 +172,7 @@ def test_the_model_card_counts_codes_as_numpy_does() -> None:
     used = shares[shares > 0]
     assert metrics["perplexity"] == pytest.approx(np.exp(-(used * np.log(used)).sum()))
     assert metrics["codes_in_use"] == (counts > 0).sum()
-    assert metrics["unigram_nats_per_code"] == pytest.approx(np.log(8))  # nothing was trained: all alike
+    assert metrics["unigram_nats_per_code"] == pytest.approx(np.log(8))  # untrained: all alike
     assert metrics["elbo"] == pytest.approx(-metrics["nll"] - 16 * metrics["prior_nats_per_code"])
 
 

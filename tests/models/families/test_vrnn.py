@@ -161,7 +161,7 @@ def test_decoding_takes_the_means_of_its_own_outputs_as_inputs(layout: Layout) -
     torch.testing.assert_close(params, model._params(torch.stack(outputs)))
 
 
-def test_the_prior_of_a_step_hangs_on_the_steps_before_it() -> None:
+def test_the_prior_of_a_step_depends_on_the_steps_before_it() -> None:
     model, _ = make()
     eps = torch.randn(40, 9, 2, dtype=torch.float64)
 
@@ -240,7 +240,7 @@ def test_latents_learn_what_earlier_steps_cannot_predict() -> None:
         fit(model, coin_windows(600, 0), coin_windows(100, 1), Train(epochs=6, batch_rows=32, patience=6))
         bounds[stochastic] = measure(model, coin_windows(200, 2), seed=0)["elbo"]
 
-    # Two Gaussians of one spread know nothing of a jump: 1.42 nats a value. One bit a step is .69 nats.
+    # Gaussians with one spread cannot predict a jump: 1.42 nats per value. One bit per step is 0.69 nats.
     assert bounds[False] < -9 * 2 * 1.3
     assert bounds[True] > bounds[False] + 9
 

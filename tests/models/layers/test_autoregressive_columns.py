@@ -77,7 +77,7 @@ def test_draws_have_the_joint_distribution_of_the_likelihood() -> None:
     counts.index_put_(tuple(drawn.long().T), torch.ones(draws), accumulate=True)
     found = counts[tuple(every.T)] / draws
     assert float(counts[:, UNSEEN].sum() + counts[UNSEEN].sum()) == 0
-    assert joint.sum() < 1  # of codes that are never drawn there is some probability
+    assert joint.sum() < 1  # codes that are never drawn have some probability
     conditional = _without_unseen(chain, start[:1], every)
     assert (found - conditional).abs().max() < 4 * (0.25 / draws) ** 0.5
 

@@ -163,7 +163,7 @@ def test_swapped_cells_come_from_their_own_column_and_from_another_row() -> None
         assert torch.isin(answer.dense[:, column], row.dense[:, column]).all()
     for column in range(2):
         assert torch.isin(answer.codes[:, column], row.codes[:, column]).all()
-    # every number but a missing one is unlike any other: it differs if and only if it was swapped
+    # all numbers except missing ones are distinct: a number differs if and only if it was swapped
     assert share(answer.dense[:, 1:] != row.dense[:, 1:]) == pytest.approx(0.4, abs=0.02)
     assert torch.equal(answer.observed == 0, answer.dense == 0)
 

@@ -25,7 +25,7 @@ def test_values_and_gradients_are_those_of_a_relu_and_a_mask() -> None:
     torch.testing.assert_close(own.grad, reference.grad)
 
 
-def test_the_share_of_units_left_out_is_the_one_asked_for() -> None:
+def test_the_share_of_units_left_out_is_the_given_one() -> None:
     ones = torch.ones(4, 500, 200)
 
     thinned = thinned_relu(ones, 0.2, torch.Generator().manual_seed(0))

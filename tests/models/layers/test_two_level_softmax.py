@@ -12,7 +12,7 @@ from aepipe.models.layers.preprocessing import Row
 from aepipe.models.layers.two_level_softmax import ClassFactoredSoftmax
 from tests.support.layouts import CATEGORIES, random_rows
 
-SIZE = 37  # seven members a class, the last class has two
+SIZE = 37  # seven members per class, the last class has two
 
 
 def distribution(size: int = SIZE) -> tuple[ClassFactoredSoftmax, torch.Tensor]:
@@ -53,7 +53,7 @@ def test_draws_are_existing_codes_as_frequent_as_their_probabilities() -> None:
     codes = level.draw(logits.expand(len(uniform), -1), uniform).numpy()
 
     own, classes = probabilities(level, logits), np.arange(SIZE) // level.members
-    first = own[classes == 0].sum()  # what its class loses goes to the others of the class
+    first = own[classes == 0].sum()  # the other codes of the class gain what it loses
     own[[MISSING, UNSEEN]] = 0
     own[classes == 0] *= first / own[classes == 0].sum()
     np.testing.assert_allclose(np.bincount(codes, minlength=SIZE) / len(codes), own, atol=0.005)
@@ -101,7 +101,7 @@ def test_large_and_small_columns_can_be_combined(sizes: tuple[int, ...]) -> None
 @pytest.mark.slow
 def test_large_columns_compute_the_same_in_onnx_and_torch() -> None:
     model = build(CATEGORIES, Section(family="vae", trunk="mlp"), 0).eval()
-    with torch.no_grad():  # trained, so to speak: else every member is as likely
+    with torch.no_grad():  # as if trained: otherwise all members are equally likely
         for level in model.likelihood.get_submodule("categories.wide"):
             level.table.normal_(generator=torch.Generator().manual_seed(0))
 

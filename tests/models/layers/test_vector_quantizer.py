@@ -76,7 +76,7 @@ def test_an_unused_code_is_reset_to_a_vector_of_the_batch() -> None:
         book.follow(x, book(x), noise())
         steps += 1
 
-    assert steps == 7  # 0.9^7 is the first below a half
+    assert steps == 7  # 0.9^7 is the first power below 0.5
     assert (x - book.vectors[4]).abs().amax(1).min() < 0.05
     assert book.uses[4] == 1
     assert 4 in book(x)

@@ -75,7 +75,7 @@ def test_a_week_is_not_learned_from_a_single_week() -> None:
     assert "week" not in found.name
 
 
-def test_steps_that_are_no_time_follow_their_period_or_none() -> None:
+def test_steps_without_a_time_have_their_period_or_none() -> None:
     wave = np.sin(2 * np.pi * np.arange(960) / 24)
 
     assert choose_cycle(np.arange(960), wave, cycles(None, period=24)).name == "24 steps"

@@ -135,7 +135,7 @@ def test_the_likelihood_is_that_of_a_loop() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_noise_without_clusters_has_none(seed: int) -> None:
+def test_noise_without_volatility_clusters_draws_none(seed: int) -> None:
     found = Volatility.fit([np.random.default_rng(seed).normal(size=(3_000, 2))])
 
     assert not found.share.any()

@@ -167,7 +167,7 @@ def test_event_time_is_the_column_that_follows_the_dates_of_the_partitions(name:
     assert roles({"date": unrelated, name: moments(generator)}) == {name: "event_time"}
 
 
-def test_identifier_with_missing_values_is_no_key() -> None:
+def test_identifier_with_missing_values_is_not_a_key() -> None:
     numbers = [None if number % 10 == 0 else number for number in range(ROWS)]
 
     assert "key" not in roles({"id": pa.array(numbers, pa.int64())}).values()
