@@ -1,6 +1,6 @@
 """Compare families with their plain counterparts on what each is for; writes docs/benchmarks.md.
 
-Tables of scikit-learn, and of ADBench for anomalies and features; each seed has its own split and training.
+Tables of scikit-learn, and of ADBench for anomalies; each seed has its own split and training.
 
 python -m benchmarks.claims
 python -m benchmarks.claims --only memory_ae --seeds 1 --no-page
@@ -251,7 +251,6 @@ CLAIMS = (
         _ANOMALOUS,
         learns_normal_rows=True,
     ),
-    Claim("masked_ae", "denoising_ae", "accuracy of features", accuracy, (*_SKLEARN, *_ADBENCH)),
 )
 
 

@@ -13,7 +13,8 @@ from aepipe.models.base import Batch
 from aepipe.models.families import build
 from aepipe.models.families.masked_ae import MaskedAutoencoder
 from aepipe.models.layers.preprocessing import Row
-from aepipe.training.loop import fit
+from aepipe.training.device_dataset import DeviceDataset
+from aepipe.training.loop import evaluate, fit
 from tests.support.family_models import context
 from tests.support.layouts import COLOUR, GREY, MIXED, random_rows
 
@@ -70,6 +71,41 @@ def test_an_image_is_hidden_in_whole_patches_of_all_channels(layout: Layout) -> 
     assert torch.equal(masked.dense, torch.where(pixels, 0.0, row.dense))
 
 
+def test_it_starts_at_the_linear_regression_on_rows_with_hidden_cells() -> None:
+    generator = np.random.default_rng(0)
+    one = generator.standard_normal((4_096, 1))
+    numbers = torch.from_numpy(one * [1.0, -1.0, 1.0] + 0.2 * generator.standard_normal((4_096, 3)))
+    row = Row(numbers, torch.ones_like(numbers), torch.zeros(4_096, 0).long(), numbers[:, :0])
+    model = build(CORRELATED, Section(family="masked_ae"), 0).double().eval()
+    assert isinstance(model, MaskedAutoencoder)
+
+    model.prepare(Batch(row, row))
+
+    masked, hidden = model.hide(row, torch.Generator().manual_seed(0))
+    inputs = np.hstack([masked.dense, hidden, np.ones((4_096, 1))])
+    fitted = inputs @ np.linalg.lstsq(inputs, numbers.numpy(), rcond=None)[0]
+    guess = model.likelihood.expected(model.reconstruct(masked).params)[0]
+    np.testing.assert_allclose(guess.detach().numpy(), fitted, atol=1e-6)
+
+
+def test_a_few_rows_are_repeated_with_other_hidden_cells_to_start_from() -> None:
+    model, row = make(CORRELATED, rows=5)  # fewer rows than latents
+
+    apart = model.likelihood.residual(model.reconstruct(row).params, row)
+
+    assert apart.square().mean() < 0.5 * row.dense.var(0).mean()
+
+
+def test_a_table_has_twice_as_many_latents_as_columns_and_64_at_most() -> None:
+    wide = Layout(
+        columns=tuple(f"c{j}" for j in range(40)), numbers=tuple(Number(name=f"c{j}", column=j) for j in range(40))
+    )
+
+    assert [len(make(layout)[0].latent.names) for layout in (CORRELATED, MIXED, wide)] == [6, 8, 64]
+    assert len(make(GREY)[0].latent.names) == 16
+    assert len(make(MIXED, latent=2)[0].latent.names) == 2
+
+
 def test_the_loss_is_the_weighted_mean_of_the_cells() -> None:
     model, row = make(MIXED, visible=0.25, code_decay=0.0)
 
@@ -79,6 +115,31 @@ def test_the_loss_is_the_weighted_mean_of_the_cells() -> None:
     nll = model.likelihood.nll(model.reconstruct(masked).params, row)
     weights = torch.where(hidden, 1.0, 0.25).double()
     torch.testing.assert_close(loss.total, (nll * weights).sum() / weights.sum() * 4)
+
+
+@pytest.mark.parametrize("layout", [MIXED, GREY], ids=["table", "image"])
+def test_the_dev_loss_is_the_one_at_the_sigma_that_is_best_for_it(layout: Layout) -> None:
+    """It does not depend on the sigma of training, and no sigma has a lower loss."""
+    model, _ = make(layout, code_decay=0.0)
+    (objective,) = model.objectives()
+    rows = DeviceDataset(model.preprocessing, random_rows(layout, 300), torch.device("cpu"))
+    found, at_best = [], model.likelihood.sigma
+    for log_sigma in (-1.0, 0.0, 2.0):
+        at_best.log_sigma.fill_(log_sigma)
+        loss, misfit = evaluate(model, objective, rows, 0)
+        found.append(loss)
+    assert misfit is not None
+    at_best.follow(misfit, 1.0)
+
+    with torch.no_grad():
+        losses = []
+        for step in (0.0, -0.1, 0.1):
+            at_best.log_sigma.add_(step)
+            losses.append(float(objective.loss(next(rows.slices(300)), context()).total))
+            at_best.log_sigma.sub_(step)
+
+    assert found == pytest.approx([losses[0]] * 3)
+    assert losses[0] < min(losses[1:])
 
 
 @pytest.mark.slow
