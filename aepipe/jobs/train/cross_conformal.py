@@ -78,8 +78,9 @@ def out_of_fold_scores(
         if rows_of(data.calibration):  # a value that the other folds never miss may be missing in all rows of one
             found.append(_score_fold(job, data, head=head, device=device))
             scored.append(data.calibration_rows)
-        progress("calibrate", (fold + 1) / (FOLDS + 1))
-        if most is not None and sum(len(part.scores) for part in found) >= most:
+        enough = 0.0 if most is None else sum(len(part.scores) for part in found) / most
+        progress("calibrate", FOLDS / (FOLDS + 1) * min(1.0, max((fold + 1) / FOLDS, enough)))
+        if enough >= 1:
             break
     cells = [part.cells for part in found if part.cells is not None]
     scores = np.concatenate([part.scores for part in found] or [np.zeros(0)])

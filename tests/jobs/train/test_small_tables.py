@@ -80,8 +80,9 @@ def sums(rows: int, *, seed: int, wrong: int = 0) -> pa.Table:
 @pytest.mark.slow
 def test_a_fold_gives_an_alarm_for_cells_to_tables_with_too_few_held_out_rows(tmp_path: Path) -> None:
     job = write(tmp_path, [sums(700, seed=1), sums(2_000, seed=2, wrong=200)])
+    done = []
 
-    bundle = Bundle.open(train(job).bundle)
+    bundle = Bundle.open(train(job, progress=lambda stage, share: done.append((stage, share))).bundle)
     score(job)
 
     calibration, held_out = bundle.calibration, bundle.manifest.rows["calibration"]
@@ -92,6 +93,7 @@ def test_a_fold_gives_an_alarm_for_cells_to_tables_with_too_few_held_out_rows(tm
     assert calibration.cell_alpha == pytest.approx(1 / (calibration.n + 1))
     assert is_cell[:200].mean() > 0.8
     assert is_cell[200:].mean() < 0.03
+    assert max(share for stage, share in done if stage == "calibrate" and share < 1) == pytest.approx(10 / 11)
 
 
 @pytest.mark.slow
