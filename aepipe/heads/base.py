@@ -22,6 +22,7 @@ class ScoringInputs(NamedTuple):
             pooled above a width (`row_pooling`).
         summary: Mean, 99.5 % quantile and mean of the top hundredth of the losses of the features, (B, 3)
             (`LossSummary`).
+        rarity: Negative log-likelihood of each category by its frequency, (B, C) in nats (`CategoryRarity`).
     """
 
     losses: Tensor
@@ -31,6 +32,7 @@ class ScoringInputs(NamedTuple):
     total: Tensor
     row: Tensor
     summary: Tensor
+    rarity: Tensor
 
 
 class HeadStats(NamedTuple):

@@ -13,11 +13,12 @@ from aepipe.heads.robust_spread import robust_spread
 FLOOR = 1e-2
 """Least spread of a coordinate relative to the typical spread of its field; anything below is rounding noise."""
 
-LEAST_SPREAD = {"residual": 1e-3, "row": 1e-3, "z": 1e-4}
+LEAST_SPREAD = {"residual": 1e-3, "row": 1e-3, "z": 1e-4, "rarity": 0.3}
 """Least spread of a coordinate by field: residuals and rows are in standard deviations of their columns.
 
 If columns determine each other exactly, a residual is the rounding error of float32, about 1e-7 to 1e-5. Divided by its
-own spread it would outweigh every real difference, and differ between two runtimes.
+own spread it would outweigh every real difference, and differ between two runtimes. The rarity of a category is in
+nats; values that are equally frequent but for chance would otherwise seem far apart.
 """
 
 LEAST_SHARE = 0.3
@@ -40,12 +41,18 @@ MODEL: Fields = ("residual", "z")
 """Outputs of the model for a row: [residual, latent]."""
 
 ROW: Fields = ("row",)
-"""The row itself."""
+"""The numbers of the row itself."""
+
+
+def own_fields(evidence: ScoringInputs) -> Fields:
+    """Return the fields of the row itself that it has: its numbers, and the rarity of its categories."""
+    return tuple(field for field in (*ROW, "rarity") if getattr(evidence, field).shape[1])
 
 
 def fields_of(evidence: ScoringInputs) -> tuple[Fields, ...]:
-    """Return the spaces of these rows; rows without numbers have the space of the model only."""
-    return (MODEL, ROW) if evidence.row.shape[1] else (MODEL,)
+    """Return the spaces of these rows: outputs of the model, and the row itself if it has own fields."""
+    own = own_fields(evidence)
+    return (MODEL, own) if own else (MODEL,)
 
 
 class Scaling(NamedTuple):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aepipe.heads.base import ScoringInputs
+from aepipe.heads.category_rarity import CategoryRarity, fit_category_rarity
 from aepipe.heads.given_adjustment import GivenAdjustment
 from aepipe.models.base import Model, Posterior
 from aepipe.models.export_parts import metric_latents, named
@@ -33,12 +34,16 @@ class ModelProbe(nn.Module):
     """Module from row tensors, in the order of `Layout.ports`, to `ModelOutputs`.
 
     With `adjustment`, the numbers of `ModelOutputs.row` and of `ScoringInputs.row` are relative to the conditions.
+    Without `rarity`, categories have none.
     """
 
-    def __init__(self, model: Model, adjustment: GivenAdjustment | None = None) -> None:
+    def __init__(
+        self, model: Model, adjustment: GivenAdjustment | None = None, rarity: CategoryRarity | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.adjustment = adjustment
+        self.rarity = rarity
         self.of_reasons = reason_pooling(model.layout)
         self.of_residuals = residual_pooling(model.layout)
         self.of_rows = row_pooling(model.layout)
@@ -64,6 +69,7 @@ class ModelProbe(nn.Module):
             total=nll.sum(1),
             row=self.of_rows(numbers),
             summary=self.loss_summary(nll, wanted),
+            rarity=nll[:, :0] if self.rarity is None else self.rarity(row.codes),
         )
         return ModelOutputs(posterior, evidence, row, nll)
 
@@ -71,20 +77,22 @@ class ModelProbe(nn.Module):
 def fit_probe(model: Model, train: Mapping[str, NDArray[np.generic]], *, most: int, seed: int) -> ModelProbe:
     """Return the probe of a trained model in eval mode; tables with conditions are adjusted to them.
 
-    The adjustment is fitted to at most `most` training rows.
+    The adjustment, and the rarity of categories, are fitted to at most `most` training rows.
     """
     layout = model.layout
+    rows = chosen_rows(train, most, seed)
+    rarity = fit_category_rarity(layout, rows)
+    device = next(iter(model.state_dict().values())).device
     if layout.kind != "table" or not (layout.given and layout.numbers):
-        return ModelProbe(model).eval()
+        return ModelProbe(model, rarity=rarity).to(device).eval()
     with torch.no_grad():
-        rows = chosen_rows(train, most, seed)
         tensors = (torch.from_numpy(rows[port.name]) for port in layout.ports)
         preprocessing = copy.deepcopy(model.preprocessing).cpu()
         inputs = named(layout, tuple(tensors))
         row = preprocessing(inputs)
         numbers = torch.cat([row.dense, preprocessing.straight(inputs)], 1)
         adjustment = GivenAdjustment(numbers, _observed(preprocessing, row), row.given)
-    return ModelProbe(model, adjustment.to(next(iter(model.state_dict().values())).device)).eval()
+    return ModelProbe(model, adjustment, rarity).to(device).eval()
 
 
 @torch.no_grad()

@@ -282,12 +282,14 @@ class OfScoringInputs(nn.Module):
 
 
 def test_every_head_can_be_exported() -> None:
-    rows = scoring_inputs(900)  # with the dev rows 1,000, which nearest neighbours search by groups
+    rows = scoring_inputs(900, categories=2)  # with the dev rows 1,000, which nearest neighbours search by groups
     inputs = tuple(
         Port(name, "float32", tuple(tensor.shape[1:])) for name, tensor in zip(ScoringInputs._fields, rows, strict=True)
     )
     arrays = {name: tensor.numpy() for name, tensor in zip(ScoringInputs._fields, rows, strict=True)}
-    fitted = {name: heads.find(name).fit(HeadStats(rows, scoring_inputs(100, seed=1))) for name in heads.names()}
+    fitted = {
+        name: heads.find(name).fit(HeadStats(rows, scoring_inputs(100, categories=2, seed=1))) for name in heads.names()
+    }
     needed = [
         Part(name, OfScoringInputs(head), inputs, (Port("score", "float32", ()),)) for name, head in fitted.items()
     ]

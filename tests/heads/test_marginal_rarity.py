@@ -20,6 +20,17 @@ def test_the_loss_of_a_row_is_interpolated_like_by_numpy() -> None:
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4)
 
 
+def test_the_rarity_of_categories_is_added() -> None:
+    known, rows = scoring_inputs(500, categories=3), scoring_inputs(50, categories=3, seed=1)
+    of_numbers = marginals(known._replace(rarity=known.rarity[:, :0]))
+    of_categories = marginals(known._replace(row=known.row[:, :0]))
+
+    found = marginals(known)(rows)
+
+    np.testing.assert_allclose(of_categories(rows).numpy(), rows.rarity.sum(1).numpy())
+    np.testing.assert_allclose(found.numpy(), (of_numbers(rows) + rows.rarity.sum(1)).numpy(), rtol=1e-5)
+
+
 def test_rounding_on_either_side_of_a_known_value_changes_nothing() -> None:
     """The values are whole numbers, many of them on a node, with the smallest and the largest."""
     known = scoring_inputs(400)

@@ -59,7 +59,7 @@ def test_rows_without_numbers_are_scored_by_the_model_alone(name: str) -> None:
 def test_a_consensus_is_more_robust_to_outliers_than_its_heads() -> None:
     """A tenth of the rows forms a distant, dense cluster: near to each other, and within the covariance of all rows."""
     outliers = scoring_inputs(60, seed=5)
-    outliers = ScoringInputs(*(0.05 * part + 6 * part.std(0) for part in outliers))
+    outliers = ScoringInputs(*(0.05 * part + 6 * part.std(0) if part.numel() else part for part in outliers))
     train = ScoringInputs(*map(torch.cat, zip(scoring_inputs(540), outliers, strict=True)))
     stats = HeadStats(train, scoring_inputs(60, seed=1))
     rows = ScoringInputs(
@@ -95,3 +95,16 @@ def test_quantiles_of_a_skewed_number_show_rows_that_its_spread_hides() -> None:
     )
 
     assert roc_auc_score(truth, quantiles) > roc_auc_score(truth, row) + 0.1
+
+
+def test_the_default_head_sees_a_value_that_training_never_had() -> None:
+    train, dev = scoring_inputs(540, categories=3), scoring_inputs(60, categories=3, seed=1)
+    head = heads.find("knn_with_quantiles").fit(HeadStats(train, dev))
+    usual = scoring_inputs(400, categories=3, seed=2)
+    unseen = usual._replace(rarity=usual.rarity.clone())
+    unseen.rarity[:, 1] = -np.log(0.5 / 600)
+
+    before, after = head(usual).numpy(), head(unseen).numpy()
+
+    assert (after > before).all()
+    assert roc_auc_score(np.repeat([0, 1], 400), np.concatenate([before, after])) > 0.9

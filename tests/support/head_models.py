@@ -89,8 +89,10 @@ def cells() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return benign[order[:250]], benign[order[250:]]
 
 
-def scoring_inputs(rows: int, *, residuals: int = 6, latents: int = 3, seed: int = 0) -> ScoringInputs:
-    """Draw scoring inputs that are correlated and differ in scale."""
+def scoring_inputs(
+    rows: int, *, residuals: int = 6, latents: int = 3, categories: int = 0, seed: int = 0
+) -> ScoringInputs:
+    """Draw scoring inputs that are correlated and differ in scale, and the rarity of independent categories."""
     generator = np.random.default_rng(seed)
     width = residuals + latents
     mixing = np.eye(width) + np.random.default_rng(1).normal(size=(width, width)) / (2 * np.sqrt(width))
@@ -99,4 +101,6 @@ def scoring_inputs(rows: int, *, residuals: int = 6, latents: int = 3, seed: int
     losses = residual.square() / 2
     row = torch.from_numpy((points @ mixing.T)[:, :residuals].astype(np.float32))
     summary = torch.stack([losses.mean(1), losses.amax(1), losses.amax(1)], 1)
-    return ScoringInputs(losses, residual, z, z.square().sum(1) / 2, losses.sum(1), row, summary)
+    shares = np.array([0.6, 0.3, 0.08, 0.02])
+    rarity = torch.from_numpy(-np.log(generator.choice(shares, (rows, categories), p=shares)).astype(np.float32))
+    return ScoringInputs(losses, residual, z, z.square().sum(1) / 2, losses.sum(1), row, summary, rarity)

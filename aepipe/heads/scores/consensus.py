@@ -1,13 +1,14 @@
 """Score ensemble for contaminated training rows: robust distances, marginal rarity and trusted neighbours.
 
-It combines a robust distance of the row and the outputs of the model, one of the row alone, the rarity of each number,
-and the distance to rows that a vote of these three trusts.
+It combines a robust distance of the row and the outputs of the model, one of the row alone, the rarity of each column,
+and the distance between numbers of the row and of rows that a vote of these three trusts. The row is its numbers and
+the rarity of its categories: without the rarity, a table of categories and few numbers is scored by the numbers.
 """
 
 import torch
 
 from aepipe.heads.base import Head, HeadSpec, HeadStats, ScoringInputs, all_rows, select_rows
-from aepipe.heads.distance_space import MODEL, ROW, coordinates, fields_of, robust_scaling
+from aepipe.heads.distance_space import MODEL, ROW, coordinates, own_fields, robust_scaling
 from aepipe.heads.marginal_rarity import marginals
 from aepipe.heads.score_vote import Vote
 from aepipe.heads.scores.knn import NearestNeighbours, sample_bank
@@ -26,10 +27,13 @@ add up to half of the cost of scoring a narrow table."""
 
 def _fit(stats: HeadStats) -> Head:
     rows = all_rows(stats)
-    if ROW not in fields_of(rows):
+    own = own_fields(rows)
+    if not own:
         return Vote([robust_mahalanobis(stats)], rows)
-    members = [*(robust_mahalanobis(stats, fields) for fields in ((*MODEL, *ROW), ROW)), marginals(rows)]
-    return Vote([*members, _trusted_neighbours(stats, rows, Vote(members, rows))], rows)
+    members: list[Head] = [*(robust_mahalanobis(stats, fields) for fields in ((*MODEL, *own), own)), marginals(rows)]
+    if rows.row.shape[1]:
+        members.append(_trusted_neighbours(stats, rows, Vote(members, rows)))
+    return Vote(members, rows)
 
 
 @torch.no_grad()

@@ -1,10 +1,23 @@
 import numpy as np
+import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from aepipe.heads.base import HeadStats, ScoringInputs, select_rows
-from aepipe.heads.scores.consensus import NEIGHBOURS, TRUSTED_ROWS, _trusted_neighbours
+from aepipe.heads.scores.consensus import HEAD, NEIGHBOURS, TRUSTED_ROWS, _trusted_neighbours
 from aepipe.heads.scores.knn import SOFTENING
 from tests.support.head_models import scoring_inputs
+
+
+@pytest.mark.parametrize("numbers", [0, 1, 6])
+def test_rows_of_rare_categories_score_high_among_contaminated_rows(numbers: int) -> None:
+    rows = scoring_inputs(1_000, categories=5)
+    rows.rarity[:50, :3] = -np.log(0.01)  # in numbers, these rows are like the others
+    rows = rows._replace(row=rows.row[:, :numbers])
+
+    scores = HEAD.fit(HeadStats(rows, rows)).among_others(rows).numpy()
+
+    assert roc_auc_score(np.arange(1_000) < 50, scores) > 0.9
 
 
 class _ByFirstNumber(torch.nn.Module):
