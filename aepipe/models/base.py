@@ -191,10 +191,6 @@ class Model(nn.Module, ABC):
     def objectives(self) -> tuple[Objective, ...]:
         """Return the objectives of training; none if `prepare` solves the model in closed form."""
 
-    def scheduled(self, objective: Objective) -> Objective:  # most have one schedule for all jobs
-        """Return the only objective, with a schedule for `training_rows` where the job sets no epochs or batches."""
-        return objective
-
     @abstractmethod
     def posterior(self, row: Row) -> Posterior:
         """Encode rows without noise."""

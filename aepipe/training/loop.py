@@ -23,7 +23,7 @@ from aepipe.progress import Progress, no_progress
 from aepipe.training.checkpoint import Checkpointer
 from aepipe.training.device_dataset import DeviceDataset
 from aepipe.training.history import Curve, Epoch
-from aepipe.training.schedule import epochs_of, for_large_table, is_free, learning_rate_of
+from aepipe.training.schedule import epochs_of, for_large_table, learning_rate_of
 from aepipe.training.state import TrainingState
 from aepipe.training.threads import SMALL_STEP, single_threaded
 from aepipe.training.weight_average import Average, in_place
@@ -81,8 +81,7 @@ def fit(
         return Curve(stopped_because="solved in closed form")
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     rows = f"{context.rows.rows} {context.held_out.rows}"
-    groups = [len(optimizer.param_groups) for optimizer in context.optimizers.values()]
-    key = f"{type(model).__name__} {shapes} {rows} {groups} {options.model_dump_json()}"
+    key = f"{type(model).__name__} {shapes} {rows} {options.model_dump_json()}"
     checkpointer = None if checkpoint is None else Checkpointer(checkpoint, key, every_s)
     with single_threaded(_multiplications(context) < SMALL_STEP):
         training_state, reason = _resume(context, checkpointer), ""
@@ -103,8 +102,8 @@ def _setup(model: Model, train: Arrays, dev: Arrays, options: Train, device: tor
     rows, held_out = DeviceDataset(model.preprocessing, train, device), DeviceDataset(model.preprocessing, dev, device)
     model.training_rows = rows.rows
     objectives = model.objectives()
-    if len(objectives) == 1 and is_free(options):
-        objectives = (for_large_table(model.scheduled(objectives[0]), options, rows.rows),)
+    if len(objectives) == 1:
+        objectives = (for_large_table(objectives[0], options, rows.rows),)
     generator = torch.Generator(device)
     generator.manual_seed(options.seed)
     optimizers = {

@@ -23,11 +23,6 @@ _LARGE_AVERAGED = 0.99
 _RISE = 0.03  # of the epochs: Adam's first steps are of full length in directions that it has hardly seen
 
 
-def is_free(options: Train) -> bool:
-    """Return whether a schedule may choose the number of epochs and the size of batches."""
-    return options.epochs is None and options.batch_rows is None
-
-
 def for_large_table(objective: Objective, options: Train, rows: int) -> Objective:
     """Return the objective with the schedule of large tables, or as it is if the table or the job does not allow it.
 
@@ -40,8 +35,9 @@ def for_large_table(objective: Objective, options: Train, rows: int) -> Objectiv
         options: Options of the job; those that set `epochs` or `batch_rows` are followed.
         rows: Number of training rows.
     """
+    is_fixed = options.epochs is not None or options.batch_rows is not None
     is_planned = objective.anneals or objective.epochs is not None or not objective.output_layer
-    if not is_free(options) or is_planned or rows <= LARGE_TABLE:
+    if is_fixed or is_planned or rows <= LARGE_TABLE:
         return objective
     epoch_rows = min(rows, _LARGE_EPOCH_ROWS)
     return objective._replace(

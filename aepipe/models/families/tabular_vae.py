@@ -43,9 +43,6 @@ _LEARNING_RATE = 3e-3
 _ROWS_TO_SEE = 300_000  # then 20,000 rows have been learned as well as they will be; more rows need few epochs
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 200
 _AVERAGED = 0.998
-_FASTER_ABOVE, _FASTER_UP_TO = 10_000, 40_000
-"""Numbers of training rows with a schedule of fewer epochs, with less dropout and a faster output layer."""
-_FASTER_EPOCHS, _FASTER_RATE, _FASTER_OUTPUT_RATE, _FASTER_DROPOUT, _FASTER_AVERAGED = 12, 6e-3, 4.0, 0.1, 0.99
 _MATCHED_ROWS = 65_536
 """Draws that correct the probabilities of codes; takes a second or two."""
 _EXAMPLES = 512
@@ -60,13 +57,7 @@ class Options(FrozenModel):
     column_units: int = Field(
         64, ge=0, le=2_048, description="hidden units of each column's own layer; 0: no such layer"
     )
-    dropout: float = Field(
-        0.2,
-        ge=0,
-        le=0.9,
-        description="share of the decoder's units left out in a training step; by default 0.1 with 10,001 to 40,000 "
-        "training rows",
-    )
+    dropout: float = Field(0.2, ge=0, le=0.9, description="share of the decoder's units left out in a training step")
     first: tuple[str, ...] = Field(
         (), description="columns to decode first, such as those that samples are conditioned on"
     )
@@ -120,19 +111,6 @@ class TabularVae(Model):
                 averaged=_AVERAGED,
                 row_losses=self._row_losses,
             ),
-        )
-
-    def scheduled(self, objective: Objective) -> Objective:
-        if not _FASTER_ABOVE < self.training_rows <= _FASTER_UP_TO:
-            return objective
-        is_asked = "dropout" in self.options.model_fields_set
-        return objective._replace(
-            loss=partial(self._loss, dropout=self.options.dropout if is_asked else _FASTER_DROPOUT),
-            learning_rate=_FASTER_RATE,
-            epochs=_FASTER_EPOCHS,
-            averaged=_FASTER_AVERAGED,
-            output_layer=self.chain.output_layer,
-            output_rate=_FASTER_OUTPUT_RATE,
         )
 
     def posterior(self, row: Row) -> Posterior:
@@ -234,7 +212,7 @@ class TabularVae(Model):
         state: Tensor = self.start(self.given_latents.draw(given, eps, pick), given)
         return state
 
-    def _loss(self, batch: Batch, context: StepContext, *, dropout: float | None = None) -> Loss:
+    def _loss(self, batch: Batch, context: StepContext) -> Loss:
         """Compute the negative ELBO, and for the first rows of a training batch the loss given some columns."""
         codes, posterior = batch.input.codes, self.posterior(batch.input)
         z = draw_from(posterior, context.generator)
@@ -243,7 +221,7 @@ class TabularVae(Model):
         given = self.given(codes[:rows], is_given)
         nothing = given.new_zeros((len(codes) - rows, given.shape[1]))
         noise = context.generator if self.training else None
-        losses = self.chain.nll(self.start(z, torch.cat([given, nothing])), batch.target.codes, noise, dropout=dropout)
+        losses = self.chain.nll(self.start(z, torch.cat([given, nothing])), batch.target.codes, noise)
         asked = torch.cat([1 - is_given, torch.ones_like(losses[rows:])])
         nll = (losses * asked).sum(1).mean()
         kl = posterior.kl.mean(0)

@@ -6,8 +6,7 @@ hidden layer per column (Uria et al. 2016, deep NADE) sees how earlier columns a
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -195,12 +194,6 @@ class AutoregressiveColumns(nn.Module):
         self.inner_bias = nn.Parameter(torch.zeros(columns, 1, hidden)) if hidden else None
         self.outer = nn.Parameter(torch.zeros(columns, hidden, width)) if hidden else None
 
-    @property
-    def output_layer(self) -> tuple[nn.Parameter, ...]:
-        """Parameters of the logits, and what is added to a state for a known group."""
-        of_places = (self.of_group, self.place, self.place_bias)
-        return (self.group, self.group_bias, *(each for each in of_places if each is not None))
-
     def counts_of(self, codes: Tensor) -> list[Tensor]:
         """Return the number of rows that have each code of each column, (size,), among rows of codes (B, C)."""
         return [torch.bincount(codes[:, column], minlength=size) for column, size in enumerate(self.sizes)]
@@ -226,28 +219,19 @@ class AutoregressiveColumns(nn.Module):
                 bias = (logs - logs.logsumexp(1, keepdim=True)).clamp(min=2 * least)
                 self.place_bias[self._parted_at(column), : levels.groups, : levels.places] = bias
 
-    def nll(
-        self,
-        start: Tensor,
-        codes: Tensor,
-        generator: torch.Generator | None = None,
-        *,
-        dropout: float | None = None,
-    ) -> Tensor:
+    def nll(self, start: Tensor, codes: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return -log p of the code of each column given the codes before it, (B, C) in nats.
 
         Args:
             start: start states (B, H).
             codes: (B, C).
             generator: noise of the dropout and of the blur of bins; None: neither.
-            dropout: share of units that are left out; None: that of the network.
         """
         seen = codes if generator is None else self._blurred(codes, generator)
-        thinned = partial(_thinned, generator=generator, left_out=self.dropout if dropout is None else dropout)
-        states, codes = self._refined(self._states(start, seen), thinned), codes.T
+        states, codes = self._refined(self._states(start, seen), generator), codes.T
         groups = torch.div(codes, self.places.unsqueeze(1), rounding_mode="floor")
         bias = (self.group_bias + self.possible.amax(2)).unsqueeze(1)
-        units, weights = thinned(states, self.group)
+        units, weights = self._thinned(states, self.group, generator)
         losses = _cross_entropy(torch.baddbmm(bias, units, weights), groups)
         if self.of_group is None:
             return losses.T
@@ -257,7 +241,7 @@ class AutoregressiveColumns(nn.Module):
         at = group + torch.arange(len(group), device=group.device).unsqueeze(1) * self.of_group.shape[1]
         inner = states.index_select(0, self.parted) + F.embedding(at, self.of_group.flatten(0, 1))
         biases = (self.place_bias + self.possible[self.parted]).flatten(0, 1)
-        units, weights = thinned(inner, self.place)
+        units, weights = self._thinned(inner, self.place, generator)
         logits = torch.baddbmm(F.embedding(at, biases), units, weights)
         within = _cross_entropy(logits, codes[self.parted] - group * places)
         return losses.index_add(0, self.parted, within).T
@@ -354,6 +338,12 @@ class AutoregressiveColumns(nn.Module):
             return None
         return Hidden(self.shift[at, 0], self.inner[at], self.inner_bias[at, 0], self.outer[at])
 
+    def _thinned(self, units: Tensor, weights: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Return relu(units) (C, B, H) after dropout, and the weights (C, H, K) to multiply them by."""
+        if generator is None or not self.dropout:
+            return torch.relu(units), weights
+        return thinned_relu(units, self.dropout, generator), weights / (1 - self.dropout)
+
     def _blurred(self, codes: Tensor, generator: torch.Generator) -> Tensor:
         """Return codes (B, C) with each bin replaced by one nearby."""
         if not bool((self.blur > _LEAST_BLUR).any()):
@@ -362,13 +352,13 @@ class AutoregressiveColumns(nn.Module):
         moved = torch.minimum(torch.maximum(codes + moves.round().long(), self.first_bin), self.last_code)
         return torch.where(codes >= self.first_bin, moved, codes)
 
-    def _refined(self, states: Tensor, thinned: "_Thinned") -> Tensor:
+    def _refined(self, states: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return `Column.refined` of all columns at once, (C, B, H), with dropout."""
         if self.shift is None or self.inner is None or self.inner_bias is None or self.outer is None:
             return states
         moved = states + self.shift
-        inner = torch.baddbmm(self.inner_bias, *thinned(moved, self.inner))
-        return torch.baddbmm(moved, *thinned(inner, self.outer))
+        inner = torch.baddbmm(self.inner_bias, *self._thinned(moved, self.inner, generator))
+        return torch.baddbmm(moved, *self._thinned(inner, self.outer, generator))
 
     def _parted_at(self, column: int) -> int:
         return sum(parts > 1 for parts in self.parts[:column])
@@ -381,19 +371,6 @@ class AutoregressiveColumns(nn.Module):
         # One product: a running sum took four times as long, and a sum of few rows is exact either way.
         states = (self.before @ columns.flatten(1)).reshape(columns.shape)
         return states if self.is_in_order else states.index_select(0, self.position)
-
-
-_Thinned = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(units before ReLU, weights to multiply them by) -> both after dropout"""
-
-
-def _thinned(
-    units: Tensor, weights: Tensor, *, generator: torch.Generator | None, left_out: float
-) -> tuple[Tensor, Tensor]:
-    """Return relu(units) (C, B, H) after dropout, and the weights (C, H, K) to multiply them by."""
-    if generator is None or not left_out:
-        return torch.relu(units), weights
-    return thinned_relu(units, left_out, generator), weights / (1 - left_out)
 
 
 def log_probabilities(column: Column, state: Tensor) -> Tensor:

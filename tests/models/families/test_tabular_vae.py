@@ -11,8 +11,8 @@ from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import OptionInvalid
 from aepipe.layout import FIRST_VALUE, Category, Layout
-from aepipe.models.base import Batch, StepContext
-from aepipe.models.families import build, tabular_vae
+from aepipe.models.base import Batch
+from aepipe.models.families import build
 from aepipe.models.families.tabular_vae import TabularVae, order_of
 from aepipe.models.layers.preprocessing import Row
 from aepipe.training.device_dataset import DeviceDataset
@@ -46,10 +46,6 @@ def model() -> TabularVae:
     found = built()
     fit(found, throws(4_000), throws(500, 1), Train(epochs=14, batch_rows=128, learning_rate=0.01))
     return found
-
-
-def rng() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
 
 
 def uniforms(rows: int, width: int, seed: int) -> Tensor:
@@ -193,58 +189,3 @@ def test_training_rows_given_no_column_at_all_are_learned_too() -> None:
 
     assert np.isfinite(drawn(model, 10)).all()
     assert isinstance(model.preprocessing({"cat": torch.from_numpy(random_rows(LAYOUT, 5)["cat"])}), Row)
-
-
-@pytest.mark.parametrize("rows", [10_000, 40_001])
-def test_tables_of_other_sizes_keep_their_schedule(rows: int) -> None:
-    model = built()
-    model.training_rows = rows
-    (own,) = model.objectives()
-
-    assert model.scheduled(own) is own
-
-
-@pytest.mark.parametrize("rows", [10_001, 40_000])
-def test_some_ten_thousand_rows_are_learned_in_few_epochs_with_less_dropout(rows: int) -> None:
-    dataset, losses = DeviceDataset(built().preprocessing, throws(64), torch.device("cpu")), []
-    for options in ({}, {"dropout": 0.2}, {"dropout": 0.1}):
-        model = built(**options)
-        model.training_rows = rows
-        planned = model.scheduled(model.objectives()[0])
-        losses.append(planned.loss(next(dataset.slices(64)), StepContext(1.0, rng())).total.item())
-
-        assert (planned.epochs, planned.anneals) == (12, True)
-
-    assert losses[0] == losses[2] != losses[1]  # a job's own dropout is kept
-
-
-class Interrupted(Exception):
-    """Raised by the progress of a training."""
-
-
-def test_jobs_that_set_epochs_or_batches_follow_the_schedule_of_other_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tabular_vae, "_FASTER_ABOVE", 100)
-    train, dev = throws(320), throws(50, 1)
-    rates, epochs = [], []
-    for options in (Train(), Train(epochs=9), Train(batch_rows=16, patience=1)):
-        curve = fit(built(), train, dev, options)
-        rates.append(max(epoch.learning_rate for epoch in curve.epochs))
-        epochs.append(len(curve.epochs))
-
-    assert epochs[:2] == [12, 9]
-    assert rates[0] == pytest.approx(0.006, rel=0.1)
-    assert max(rates[1:]) <= 0.003
-
-
-def test_a_checkpoint_of_another_schedule_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_: object) -> None:
-        raise Interrupted
-
-    train, dev = throws(320), throws(50, 1)
-    with pytest.raises(Interrupted):
-        fit(built(), train, dev, Train(), checkpoint=tmp_path / "at.pt", every_s=0, progress=stop)
-    monkeypatch.setattr(tabular_vae, "_FASTER_ABOVE", 100)
-
-    curve = fit(built(), train, dev, Train(), checkpoint=tmp_path / "at.pt", every_s=0)
-
-    assert len(curve.epochs) == 12

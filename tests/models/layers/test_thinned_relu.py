@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from aepipe.models.layers.autoregressive_columns import AutoregressiveColumns, _thinned
+from aepipe.models.layers.autoregressive_columns import AutoregressiveColumns
 from aepipe.models.layers.thinned_relu import thinned_relu
 
 
@@ -38,10 +38,10 @@ def test_the_share_of_units_left_out_is_the_given_one() -> None:
 def test_the_mean_of_logits_after_dropout_is_near_those_without() -> None:
     """Units that are left out are made up for by the others."""
     torch.manual_seed(0)
-    chain = AutoregressiveColumns((5, 5), 32, (0, 1), hidden=16).double()
+    chain = AutoregressiveColumns((5, 5), 32, (0, 1), hidden=16, dropout=0.4).double()
     states = torch.rand(2, 1, 32, dtype=torch.float64).expand(2, 20_000, 32)
 
-    kept, weights = _thinned(states, chain.group, generator=torch.Generator().manual_seed(2), left_out=0.4)
+    kept, weights = chain._thinned(states, chain.group, torch.Generator().manual_seed(2))
 
     torch.testing.assert_close(
         (kept @ weights).mean(1), states[:, 0].unsqueeze(1).bmm(chain.group).squeeze(1), atol=0.01, rtol=0
