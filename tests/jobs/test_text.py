@@ -156,8 +156,9 @@ def test_a_collapsed_model_is_refused_by_samples_and_traversals(job: Path, tmp_p
     folder = tmp_path / "collapsed"
     shutil.copytree(job.parent / "rows", folder / "rows")
     other = folder / "job.toml"
-    text = job.read_text().replace("state = 32", "state = 32\nfree_bits = 0.0\nwarm_up = 0.0\nword_dropout = 0.0")
-    other.write_text(text)
+    unused = "state = 32\nfree_bits = 0.0\nwarm_up = 0.0\nword_dropout = 0.0\nlatent = 1"
+    text = job.read_text().replace("state = 32", unused)
+    other.write_text(text.replace("epochs = 6", "epochs = 6\nlearning_rate = 1e-4"))
 
     trained = train(other)
     drawn = sample(other)
