@@ -22,7 +22,7 @@ def objective_of(layout: Layout, **section: object) -> Objective:
     return objective
 
 
-@pytest.mark.parametrize("family", ["ae", "vae", "rae", "masked_ae", "contractive_ae"])
+@pytest.mark.parametrize("family", ["ae", "vae", "rae", "masked_ae", "contractive_ae", "beta_vae", "hierarchical_vae"])
 def test_large_tables_are_trained_by_a_schedule(family: str) -> None:
     own = objective_of(MIXED, family=family, trunk="mlp")
 

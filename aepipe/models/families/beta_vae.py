@@ -58,7 +58,16 @@ class BetaVae(GaussianEncoderDecoder):
     def objectives(self) -> tuple[Objective, ...]:
         warms_up = self.options.warm_up if self.options.capacity is None else self.options.capacity_rise
         rate = self.backbone.learning_rate
-        return (Objective("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+        return (
+            Objective(
+                "vae",
+                tuple(self.parameters()),
+                self._loss,
+                learning_rate=rate,
+                warms_up=warms_up,
+                output_layer=self.output_layer,
+            ),
+        )
 
     def card_metrics(self, batch: Batch, generator: torch.Generator) -> Mapping[str, float]:
         return independence_metrics(self, batch, generator)

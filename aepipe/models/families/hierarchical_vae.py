@@ -51,7 +51,16 @@ class HierarchicalAutoencoder(EncoderDecoder):
 
     def objectives(self) -> tuple[Objective, ...]:
         rate, warms_up = self.backbone.learning_rate, self.options.warm_up
-        return (Objective("vae", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+        return (
+            Objective(
+                "vae",
+                tuple(self.parameters()),
+                self._loss,
+                learning_rate=rate,
+                warms_up=warms_up,
+                output_layer=self.output_layer,
+            ),
+        )
 
     def posterior(self, row: Row) -> Posterior:
         found = self.ladder.descend(self._messages(row))
