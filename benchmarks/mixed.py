@@ -198,10 +198,15 @@ def measure(rows: Rows) -> dict[tuple[str, str, str], Found]:
         test, truth = rows.columns.iloc[tested][train.columns], rows.is_anomaly[tested]
         for name, detector in DETECTORS.items():
             began = time.process_time()
-            scores = detector(train, test, protocol)
+            scores = _finite(detector(train, test, protocol))
             quality = (float(rate(truth, scores)) for rate in (roc_auc_score, average_precision_score))
             found[rows.name, protocol, name] = Found(*quality, time.process_time() - began)
     return found
+
+
+def _finite(scores: Doubles) -> Doubles:
+    """Give rows without a score the highest one: values that no training row has may keep a row from being scored."""
+    return np.where(np.isfinite(scores), scores, np.nanmax(scores) + 1)
 
 
 def _encoded(train: pd.DataFrame, test: pd.DataFrame) -> tuple[Doubles, Doubles]:

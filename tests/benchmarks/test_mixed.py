@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.mixed import DETECTORS, MOST_ROWS, OURS, as_rows, measure
+from benchmarks.mixed import DETECTORS, MOST_ROWS, OURS, _finite, as_rows, measure
 
 
 def orders(rows: int = 600) -> pd.DataFrame:
@@ -60,6 +60,10 @@ def test_neighbours_of_training_rows_are_other_rows() -> None:
 
     np.testing.assert_allclose(as_new, 0, atol=1e-6)
     assert own.min() > 0
+
+
+def test_rows_without_a_score_count_as_the_most_anomalous() -> None:
+    assert _finite(np.array([1.0, np.nan, 3.0])).tolist() == [1.0, 4.0, 3.0]
 
 
 @pytest.mark.slow
