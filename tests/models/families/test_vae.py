@@ -111,7 +111,8 @@ def test_the_card_of_texts_separates_information_and_free_bits() -> None:
     model = build(TEXT, Section(family="vae"), 0).eval()
     row = model.preprocessing({name: torch.from_numpy(array) for name, array in random_rows(TEXT, 64).items()})
     head = model.encoder.head
-    torch.nn.init.zeros_(head.weight)  # all rows have one posterior, whose KL is not 0
+    for weight in (head.weight, *(reader.shortcut.weight for reader in model.encoder.readers)):
+        torch.nn.init.zeros_(weight)  # all rows have one posterior, whose KL is not 0
     torch.nn.init.constant_(head.bias, 1.0)
 
     with torch.no_grad():
