@@ -149,7 +149,8 @@ class TabularVae(Model):
         counts = self.noisy_counts or self.chain.counts_of(
             torch.from_numpy(np.concatenate([rows["cat"] for rows in parts])).to(self.device)
         )
-        self.chain.match_shares(self.start(prior.to(self.device)(*drawn), None), counts, generator)
+        start = self.start(prior.to(self.device)(*drawn), None)
+        self.chain.match_shares(start, counts, generator, is_private=self.noisy_counts is not None)
 
     def parts(self) -> tuple[Part, ...]:
         encoder, decoder, _ = standard_parts(self)

@@ -27,6 +27,7 @@ _BLURRED_ROWS = 10
 _LEAST_BLUR = 0.1  # bins; rounded, less moves none
 _CORRECTION_STEPS = 5
 _MOST_CORRECTION = 0.7  # a factor of two
+_MOST_OF_PRIVATE, _STEPS_OF_PRIVATE = 3.0, 20  # noise in training takes shares further away
 _MOST_OF_RARE = 4.6  # a factor of 100: the network saw such codes too seldom to know how often they occur
 _RARE_SHARE = 0.01  # of all rows
 _HALF_WAVES = 6  # most of an initial embedding over the codes of a column
@@ -281,7 +282,9 @@ class AutoregressiveColumns(nn.Module):
         return torch.stack(drawn, 1).to(torch.int32)
 
     @torch.no_grad()
-    def match_shares(self, start: Tensor, found: Sequence[Tensor], generator: torch.Generator) -> None:
+    def match_shares(
+        self, start: Tensor, found: Sequence[Tensor], generator: torch.Generator, *, is_private: bool = False
+    ) -> None:
         """Correct the logits of draws until each code is drawn in its share of the counts.
 
         The corrections of a column are fitted at drawn rows, after the columns before it were corrected. The mean of
@@ -292,7 +295,9 @@ class AutoregressiveColumns(nn.Module):
             start: start states of draws (N, H).
             found: counts of each column's codes, (size,).
             generator: noise of the draws.
+            is_private: the network was trained with noise, so that its shares may be further away.
         """
+        most, steps = (_MOST_OF_PRIVATE, _STEPS_OF_PRIVATE) if is_private else (_MOST_CORRECTION, _CORRECTION_STEPS)
         state, rows = start, len(start)
         for at in self.order:
             size, (groups, places) = self.sizes[at], self.levels[at]
@@ -302,14 +307,18 @@ class AutoregressiveColumns(nn.Module):
             refined = column.refined(state)
             shares = grid / grid.sum()
             of_groups = shares.sum(1)
-            self.tilt[at, :groups] += _correction(_group_logits(column, refined), of_groups, _limits(of_groups))
+            self.tilt[at, :groups] += _correction(
+                _group_logits(column, refined), of_groups, _limits(of_groups, most), steps=steps
+            )
             column = self.column(at)
             group = _inverse_cdf(_group_logits(column, refined), _even_uniforms(rows, generator))
             code = group
             if places > 1:
                 logits = _place_logits(column, refined, group)
                 within = grid / grid.sum(1, keepdim=True).clamp(min=1)
-                self.drawable[at, :groups, :places] += _correction(logits, within, _limits(shares), group)
+                self.drawable[at, :groups, :places] += _correction(
+                    logits, within, _limits(shares, most), group, steps=steps
+                )
                 logits = _place_logits(self.column(at), refined, group)
                 code = group * places + _inverse_cdf(logits, _even_uniforms(rows, generator))
             state = state + F.embedding(code.clamp(max=size - 1), column.embedding)
@@ -413,27 +422,27 @@ def _waves(size: int, width: int) -> Tensor:
     return math.sqrt(2) * torch.cos(at * frequency + phase)
 
 
-def _limits(shares: Tensor) -> Tensor:
-    """Return the largest correction of codes, or groups, that have these shares of all rows."""
-    return torch.where(shares <= _RARE_SHARE, _MOST_OF_RARE, _MOST_CORRECTION)
+def _limits(shares: Tensor, most: float) -> Tensor:
+    """Return the largest correction of codes or groups by their shares of all rows; that of rare ones is larger."""
+    return torch.where(shares <= _RARE_SHARE, _MOST_OF_RARE, most)
 
 
-def _correction(logits: Tensor, shares: Tensor, limits: Tensor, group: Tensor | None = None) -> Tensor:
+def _correction(logits: Tensor, shares: Tensor, limits: Tensor, group: Tensor | None = None, *, steps: int) -> Tensor:
     """Return what to add to logits (B, n), by group (B,) if given, to draw codes in these shares (n,) or (G, n).
 
     A code whose probability is 0 or 1 by the earlier columns stays as it is drawn, so that corrections are limited.
     """
     found = torch.zeros_like(shares)
     total = None if group is None else shares.new_zeros(len(shares)).index_add(0, group, logits.new_ones(len(group)))
-    for _ in range(_CORRECTION_STEPS):
+    for _ in range(steps):
         if group is None or total is None:
             drawn = (logits + found).softmax(1).mean(0)
         else:
             drawn = torch.zeros_like(shares).index_add(0, group, (logits + F.embedding(group, found)).softmax(1))
             drawn = drawn / total.clamp(min=1).unsqueeze(1)
         is_known = (shares > 0) & (drawn > 0)
-        steps = torch.where(is_known, (shares / drawn.clamp(min=1e-12)).clamp(min=1e-12).log(), 0.0)
-        found = torch.minimum(torch.maximum(found + steps, -limits), limits)
+        ratios = torch.where(is_known, (shares / drawn.clamp(min=1e-12)).clamp(min=1e-12).log(), 0.0)
+        found = torch.minimum(torch.maximum(found + ratios, -limits), limits)
     return found
 
 

@@ -53,7 +53,7 @@ def test_the_exported_graph_draws_first_tokens_from_the_filtered_softmax_and_oth
     decoder = likelihood.decoders[0]
     with torch.no_grad():
         decoder.head.weight.mul_(6)  # type: ignore[union-attr,operator]
-        decoder.head.bias.copy_(torch.linspace(-2, 2, 12))  # type: ignore[union-attr,operator]
+        decoder.bias.copy_(torch.linspace(-2, 2, 12))  # type: ignore[union-attr,operator]
     exported = {each.part: each for each in export_parts(parts, random_rows(LAYOUTS["text"], 64))}
     session, plain = (ort.InferenceSession(exported[name].onnx) for name in (TEXT_SAMPLER, "sampler"))
     rows, rng = 20_000, np.random.default_rng(0)
