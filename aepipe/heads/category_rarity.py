@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aepipe.layout import Layout
-from aepipe.models.layers.loss_pooling import RESIDUAL_WIDTH
+from aepipe.models.layers.loss_pooling import RESIDUAL_WIDTH, AdjacentMean
 from aepipe.models.layers.tokens import rest_places
 
 _PSEUDO_COUNT = 0.5
@@ -38,26 +38,22 @@ class CategoryRarity(nn.Module):
         """
         super().__init__()
         places = _places(layout)
-        self.block = ceil(len(places) / RESIDUAL_WIDTH)
+        self.mean = AdjacentMean(ceil(len(places) / RESIDUAL_WIDTH))
         sizes = [layout.categories[place].size for place in places]
         costs = [_costs(codes[:, place], size) for place, size in zip(places, sizes, strict=True)]
         self.register_buffer("places", torch.tensor(places, dtype=torch.int64))
         self.register_buffer("first", torch.tensor(np.cumsum([0, *sizes])[:-1], dtype=torch.int64))
-        joined = np.concatenate([*costs, np.zeros(0)])
-        self.register_buffer("costs", torch.tensor(joined, dtype=torch.float32).unsqueeze(1))
+        self.register_buffer("costs", torch.tensor(np.concatenate(costs), dtype=torch.float32).unsqueeze(1))
 
     def forward(self, codes: Tensor) -> Tensor:
         """Return the costs, (B, C) in nats; codes: (B, K)."""
         found: Tensor = F.embedding(codes.index_select(1, self.places) + self.first, self.costs).squeeze(2)
-        if self.block == 1:
-            return found
-        padded = F.pad(found, (0, -found.shape[1] % self.block))
-        return padded.reshape(-1, padded.shape[1] // self.block, self.block).sum(2)
+        return found if self.mean.size == 1 else self.mean(found) * self.mean.size
 
 
 def fit_category_rarity(layout: Layout, rows: Mapping[str, Codes]) -> CategoryRarity | None:
     """Count the categories of training rows by port; return None for rows without any."""
-    return CategoryRarity(layout, rows["cat"]) if layout.has_cells and _places(layout) else None
+    return CategoryRarity(layout, rows["cat"]) if _places(layout) else None
 
 
 def _places(layout: Layout) -> list[int]:

@@ -80,6 +80,8 @@ def fit_probe(model: Model, train: Mapping[str, NDArray[np.generic]], *, most: i
     The adjustment, and the rarity of categories, are fitted to at most `most` training rows.
     """
     layout = model.layout
+    if not layout.has_cells:
+        return ModelProbe(model).eval()
     rows = chosen_rows(train, most, seed)
     rarity = fit_category_rarity(layout, rows)
     device = next(iter(model.state_dict().values())).device

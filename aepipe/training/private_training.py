@@ -379,7 +379,6 @@ def _resume(run: _Run, checkpointer: Checkpointer | None) -> list[Epoch]:
             f"{checkpointer.path} has no account of the privacy budget of this run: expected that of {run.plan}, got "
             f"{found.get('account')}. Remove the file to train from scratch."
         )
-    run.model.load_state_dict(found["model"])
     run.optimizer.load_state_dict(found["optimizer"])
     run.average.restore(found["average"])
     run.generator.set_state(found["generator"].cpu())
