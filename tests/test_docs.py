@@ -150,3 +150,12 @@ def is_known(code: str) -> bool:
         part in known or any(hasattr(each, part) for each in (*estimators.values(), aepipe.Model))
         for part in name[1].split(".")
     )
+
+
+def test_readme_names_every_extra_of_users() -> None:
+    for_developers = {"dev", "docs", "benchmarks"}
+    declared = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    table = (ROOT / "README.md").read_text().split("| extra | for |")[1].split("\n\n")[0]
+
+    assert set(re.findall(r"`([a-z]+)`", table)) - declared == set()
+    assert declared - for_developers - set(re.findall(r"`([a-z]+)`", table)) == set()

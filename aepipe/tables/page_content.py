@@ -82,7 +82,7 @@ def _decompressed(file: BinaryIO, page: Page, codec: int) -> bytes | None:
 
 
 def _rows(levels: bytes, bits: int, count: int, open_row: int) -> Iterator[tuple[int, int, int]]:
-    """Yield of each run of repetition levels: rows that start, the longest that ends, and the length of the open one.
+    """Yield, per run of repetition levels, the rows that start, the longest that ends, and the length of the open one.
 
     A run is one level many times, or levels packed `bits` at a time, as Parquet's hybrid encoding stores them. Level 0
     starts a row. Packed runs that follow each other are taken together.
@@ -126,7 +126,7 @@ def _packed_rows(packed: Sequence[bytes], bits: int, open_row: int, padding: int
 
 @cache
 def _of_byte(value: int) -> tuple[int, int, int, int]:
-    """Return of eight levels: rows that start, levels before the first, the longest that ends, length of the last."""
+    """Read eight levels: rows that start, levels before the first, the longest that ends, and length of the last."""
     places = [bit for bit in range(8) if not value >> bit & 1]
     gaps = [after - before for before, after in pairwise(places)]
     return (len(places), places[0], max(gaps, default=0), 8 - places[-1]) if places else (0, 8, 0, 0)
