@@ -20,9 +20,12 @@ def report(
         tuple[str, str] | None,
         typer.Option(metavar="A B", help="Write a page of two nights or versions side by side instead."),
     ] = None,
+    force: Annotated[bool, typer.Option(help="Write the page although nothing on it has changed.")] = False,
     json: options.Json = False,
 ) -> None:
     """Write one HTML page about the model and the partitions scored with it, or an index of all jobs in a folder.
+
+    A page on which nothing has changed since it was written is left as it is.
 
     Example: [bold]aepipe report data/cells/job.toml[/bold]
     Example: [bold]aepipe report data/flights/job.toml --compare 2013-02-07 2013-02-08[/bold]
@@ -34,8 +37,6 @@ def report(
     if compare is not None:
         _compare(job, compare, json=json)
         return
-    from aepipe.jobs.report.report import report as write
-
     if index is not None:
         from aepipe.jobs.report.index import write_index
 
@@ -45,12 +46,16 @@ def report(
         else:
             print_text(f"wrote {written.path}: {written.jobs} job{'' if written.jobs == 1 else 's'}")
         return
+    from aepipe.jobs.report.current_page import report_if_changed
+
     with progress_bar(quiet=json) as progress:
-        result = write(job, model=model, progress=progress)
+        result = report_if_changed(job, model=model, force=force, progress=progress)
     if json:
         print_json(result)
-    else:
+    elif result.created:
         print_text(f"wrote {result.path}")
+    else:
+        print_text(f"nothing on {result.path} has changed since it was written; --force writes it again")
 
 
 def _compare(job: Path, names: tuple[str, str], *, json: bool) -> None:

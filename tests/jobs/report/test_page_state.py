@@ -12,8 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from aepipe.bundles.registry import Registry
+from aepipe.cli.main import app
 from aepipe.config.job import read_job
 from aepipe.jobs.calibrate import calibrate
 from aepipe.jobs.drift.monitor import measure_drift
@@ -267,6 +269,26 @@ print(json.dumps([str(done.report.path), sorted(name for name in {HEAVY} if name
     assert path == str(first.report.path)
     assert imported == []
     assert page_times(paged) == before
+
+
+@pytest.mark.slow
+def test_the_command_leaves_a_current_page_unless_it_is_forced(paged: Path) -> None:
+    def said(*more: str) -> str:
+        return " ".join(CliRunner().invoke(app, ["report", str(paged), *more]).stdout.split())
+
+    first = said()
+    page, content = report_if_changed(paged).path, report_if_changed(paged).path.read_bytes()
+    before = page_times(paged)
+
+    again = said()
+
+    assert first.startswith("wrote ")
+    assert "has changed since it was written" in again
+    assert page_times(paged) == before
+    assert json.loads(said("--json"))["created"] is False
+    assert said("--force").startswith("wrote ")
+    assert page.read_bytes() == content
+    assert json.loads(said("--force", "--json"))["created"] is True
 
 
 @pytest.mark.slow
