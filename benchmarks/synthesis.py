@@ -3,11 +3,11 @@
 python -m benchmarks.synthesis, with AEPIPE_ADULT_DATA naming the census table "adult" as CSV.
 python -m benchmarks.synthesis TABLE=TARGET ... --rows 5000, with tables as CSV, Parquet, or npz of ADBench (target: y).
 
-ctgan and mostlyai-engine are no dependencies, the licence of the first forbids that: install them by hand.
+ctgan and mostlyai-engine are no dependencies, the licence of the first forbids that: install them by hand, in
+environments of their own if you like, whose Python AEPIPE_SDV_PYTHON and AEPIPE_MOSTLYAI_PYTHON name.
 """
 
 import argparse
-import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +22,9 @@ import pyarrow.types as pt
 
 from benchmarks import adult, command
 from benchmarks.page import origin, put_into, table
+from benchmarks.peers import missing, python_of
 from benchmarks.store import Result, Store, Values, key_of
-from benchmarks.synthesis_makers import MAKERS, NEEDS, SPEED_ROWS, Asked, Class
+from benchmarks.synthesis_makers import MAKERS, OPTIONAL, SPEED_ROWS, Asked, Class
 from benchmarks.synthesis_measures import measured, of_class, order_of, variation
 
 NAME = "synthesis"
@@ -221,9 +222,9 @@ def _parser() -> argparse.ArgumentParser:
 def _tasks(asked: argparse.Namespace, done: set[str]) -> list[Task]:
     """Return what is left to do; makers that are not installed are left out."""
     names = command.chosen(MAKERS, asked.only)
-    for maker, (module, package) in NEEDS.items():
-        if maker in names and importlib.util.find_spec(module) is None:
-            print(f"{maker} is left out: install {package}", flush=True)
+    for maker in OPTIONAL:
+        if maker in names and python_of(maker) is None:
+            print(missing(maker), flush=True)
             names.discard(maker)
     rows = min(2_000, asked.rows) if asked.quick else asked.rows
     cases = [(Path(path), target) for path, _, target in (one.rpartition("=") for one in asked.tables)]

@@ -4,16 +4,15 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import pyarrow.types as pt
 
+from benchmarks.peers import draw_rows
 from benchmarks.synthesis_copula import GaussianCopula
 from benchmarks.synthesis_measures import Order
 
@@ -104,31 +103,16 @@ def aepipe(train: pa.Table, asked: Asked, seed: int) -> Made:
 def copula(train: pa.Table, asked: Asked, seed: int) -> Made:
     """Draw from the Gaussian copula of `synthesis_copula`."""
     model, train_cpu_s = _timed(lambda: GaussianCopula(train, seed=seed))
-    seeds = iter(range(seed + 1, seed + 4))
-    return _by_rejection(lambda rows: model.sample(rows, seed=next(seeds)), train, asked, train_cpu_s)
+    rows = model.sample(train.num_rows, seed=seed + 1)
+    many, speed_s = _timed(lambda: model.sample(_many_of(train), seed=seed + 2))
+    return _by_rejection(rows, many, asked, train_cpu_s=train_cpu_s, speed_s=speed_s)
 
 
-def tvae(train: pa.Table, asked: Asked, seed: int) -> Made:
-    """Draw from SDV's TVAE at its defaults, on the CPU; it takes no missing values."""
-    import torch
-    from ctgan import TVAE
-
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  # it has no seed of its own
-    frame = train.to_pandas().dropna()
-    texts = [field.name for field in train.schema if pt.is_string(field.type)]
-    model = TVAE(enable_gpu=False)
-    _, train_cpu_s = _timed(lambda: model.fit(frame, discrete_columns=texts))
-    return _by_rejection(lambda rows: _as_in(train, model.sample(rows)), train, asked, train_cpu_s)
-
-
-def tabular_argn(train: pa.Table, asked: Asked, seed: int) -> Made:
-    """Draw from mostlyai's TabularARGN at its defaults, on the CPU."""
-    from mostlyai.engine import TabularARGN
-
-    model = TabularARGN(device="cpu", random_state=seed)
-    _, train_cpu_s = _timed(lambda: model.fit(train.to_pandas()))
-    return _by_rejection(lambda rows: _as_in(train, model.sample(rows)), train, asked, train_cpu_s)
+def peer(name: str, train: pa.Table, asked: Asked, seed: int) -> Made:
+    """Draw from a peer of `peers` at its defaults, in a process of its own."""
+    drawn = draw_rows(name, train, (train.num_rows, _many_of(train)), seed=seed)
+    rows, many = (each.select(train.column_names).cast(train.schema) for each in drawn.rows)
+    return _by_rejection(rows, many, asked, train_cpu_s=drawn.fit_cpu_s, speed_s=drawn.cpu_s[1])
 
 
 def real_rows(train: pa.Table, asked: Asked, seed: int) -> Made:
@@ -139,18 +123,20 @@ def real_rows(train: pa.Table, asked: Asked, seed: int) -> Made:
 MAKERS: Mapping[str, Maker] = {
     "aepipe": aepipe,
     "copula": copula,
-    "TVAE": tvae,
-    "TabularARGN": tabular_argn,
+    "TVAE": partial(peer, "TVAE"),
+    "TabularARGN": partial(peer, "TabularARGN"),
     "real rows": real_rows,
 }
-NEEDS = {"TVAE": ("ctgan", "ctgan"), "TabularARGN": ("mostlyai", "mostlyai-engine")}
-"""Module and package that a maker needs; they are no dependencies."""
+OPTIONAL = ("TVAE", "TabularARGN")
+"""Makers that are no dependencies."""
 
 
-def _by_rejection(draw: Callable[[int], pa.Table], train: pa.Table, asked: Asked, train_cpu_s: float) -> Made:
-    """Draw rows, and choose what was asked for among many draws."""
-    rows = draw(train.num_rows)
-    many, speed_s = _timed(lambda: draw(max(SPEED_ROWS, _MOST_DRAWS * train.num_rows)))
+def _many_of(train: pa.Table) -> int:
+    return max(SPEED_ROWS, _MOST_DRAWS * train.num_rows)
+
+
+def _by_rejection(rows: pa.Table, many: pa.Table, asked: Asked, *, train_cpu_s: float, speed_s: float) -> Made:
+    """Choose what was asked for among many draws."""
     of_class = None if asked.of_class is None else asked.of_class.of(many)
     ordered = None
     if asked.order is not None:
@@ -158,16 +144,12 @@ def _by_rejection(draw: Callable[[int], pa.Table], train: pa.Table, asked: Asked
     return Made(
         rows,
         many,
-        None if of_class is None else of_class.slice(0, train.num_rows),
+        None if of_class is None else of_class.slice(0, rows.num_rows),
         None if of_class is None else of_class.num_rows / many.num_rows,
         ordered,
         train_cpu_s,
         many.num_rows / speed_s,
     )
-
-
-def _as_in(train: pa.Table, frame: pd.DataFrame) -> pa.Table:
-    return pa.Table.from_pandas(frame, preserve_index=False).select(train.column_names).cast(train.schema)
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float]:
