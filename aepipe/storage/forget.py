@@ -18,7 +18,7 @@ from aepipe.storage.atomic_files import put_json, remove
 from aepipe.storage.commit import discard
 from aepipe.storage.listing import entries, files_below
 from aepipe.storage.locks import lock
-from aepipe.storage.paths import DRIFT, FILE, HIDDEN, PartitionPaths, forgotten_folder
+from aepipe.storage.paths import DRIFT, FILE, HIDDEN, PartitionPaths, baselines_folder, forgotten_folder
 from aepipe.storage.pieces import remove_pieces
 from aepipe.storage.run_kinds import RUN_KINDS
 from aepipe.stores import StorePath
@@ -51,8 +51,9 @@ def files_of(root: Path, partition: str, pages: Sequence[str]) -> tuple[Path, ..
     """List the existing files of a partition in the order in which they are removed."""
     found = [path for kind in RUN_KINDS for path in _files_of_kind(PartitionPaths(root, partition, kind))]
     drift = (folder / f"{partition}.json" for folder in entries(root / HIDDEN / DRIFT))
+    baselines = entries(baselines_folder(root))  # they hold scores of the rows, and are computed again if needed
     reports = (root / "reports" / name for name in pages)
-    return tuple(path for path in (*found, *drift, *reports) if path.is_file())
+    return tuple(path for path in (*found, *drift, *baselines, *reports) if path.is_file())
 
 
 def remove_partition(

@@ -113,6 +113,16 @@ def page_record(root: Path, model: str) -> Path:
     return root / HIDDEN / "reports" / f"{model}.json"
 
 
+def baselines_folder(root: Path) -> Path:
+    """Return the folder of what is kept of the baselines, one file per model version."""
+    return root / HIDDEN / "baselines"
+
+
+def kept_baselines(root: Path, model_version: str) -> Path:
+    """Return the file of the baselines of a version, such as `name/version`."""
+    return baselines_folder(root) / f"{model_version.rpartition('/')[2]}.npz"
+
+
 def quarantine_folder(root: Path) -> Path:
     """Return the folder of the notes about quarantined partitions."""
     return root / HIDDEN / _QUARANTINE

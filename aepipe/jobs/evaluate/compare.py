@@ -1,22 +1,23 @@
 """Comparison of a model with baselines: its scores with other detectors, its features with raw columns and PCA."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from aepipe.config.job import read_job
 from aepipe.errors import JobInvalid
+from aepipe.jobs.evaluate.baseline_scores import rank_baselines
 from aepipe.jobs.evaluate.baselines import Baselines, fit_baselines
-from aepipe.jobs.evaluate.evaluate import Evaluation, evaluate_labelled, rank_baselines, rank_rivals
+from aepipe.jobs.evaluate.evaluate import Evaluation, evaluate_labelled, rank_rivals
+from aepipe.jobs.evaluate.label_accuracy import label_accuracy
 from aepipe.jobs.evaluate.labelled_scores import LabelledScores, join_labels, sources
 from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.results import Result
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.metrics.ranking import Ranking
 from aepipe.progress import Progress
-from aepipe.quality.learners import one_thread
 from aepipe.tables.open_files import files_opened_once
 from aepipe.tables.unification import unified_table
 
@@ -72,13 +73,15 @@ def compare_scored(scored: ScoredPartitions, *, progress: Progress | None = None
         rivals = rank_rivals(scored, labelled, progress=progress)
         return Comparison(label=None, evaluation=evaluate_labelled(scored, labelled, rivals, truth=truth), features=())
     baselines = fit_baselines(scored, alpha=scored.model.bundle.calibration.alpha, progress=progress)
-    evaluation = evaluate_labelled(scored, labelled, rank_baselines(scored, labelled, baselines), truth=truth)
-    features = _downstream(job.data.labels[0], scored, labelled, baselines) if job.data.labels else ()
+    tables = list(sources(scored, labelled))
+    rivals = rank_baselines(scored, labelled, baselines, tables=tables, is_kept=True)
+    evaluation = evaluate_labelled(scored, labelled, rivals, truth=truth)
+    features = _downstream(job.data.labels[0], scored, labelled, baselines, tables) if job.data.labels else ()
     return Comparison(label=job.data.labels[0] if features else None, evaluation=evaluation, features=features)
 
 
 def _downstream(
-    label: str, scored: ScoredPartitions, labelled: LabelledScores, baselines: Baselines
+    label: str, scored: ScoredPartitions, labelled: LabelledScores, baselines: Baselines, tables: Sequence[pa.Table]
 ) -> tuple[Downstream, ...]:
     """Measure features on rows with a score and a label; empty if a class has too few rows for the folds."""
     found = [(scored.latents(night.manifest), night.rows) for night in labelled.nights]
@@ -86,7 +89,7 @@ def _downstream(
     if len(parts) < len(found):
         return ()
     latents = np.concatenate(parts)
-    table = unified_table(list(sources(scored, labelled)), or_text=True)
+    table = unified_table(tables, or_text=True)
     if label not in table.column_names:
         return ()
     whole = np.isfinite(latents).all(axis=1) & table[label].is_valid().to_numpy()
@@ -101,20 +104,6 @@ def _downstream(
         names = [name for name in encoded.column_names if name.startswith("z_")]
         kinds.append(("PCA", np.column_stack([encoded[name].to_numpy() for name in names])))
     return tuple(
-        Downstream(name=name, width=matrix.shape[1], accuracy=label_accuracy(matrix, target)) for name, matrix in kinds
+        Downstream(name=name, width=matrix.shape[1], accuracy=label_accuracy(matrix, target, folds=FOLDS))
+        for name, matrix in kinds
     )
-
-
-def label_accuracy(matrix: NDArray[np.floating], target: NDArray[np.str_]) -> float:
-    """Return the accuracy of a logistic regression of the label on features (B, D), the mean of five folds."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
-
-    # float32 halves the time; before standardisation it would lose the differences of large numbers, such as times
-    narrow = FunctionTransformer(np.float32)
-    classifier = make_pipeline(StandardScaler(), narrow, LogisticRegression(max_iter=2_000))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    with one_thread():  # on a busy machine, two threads took twenty times as long
-        return float(cross_val_score(classifier, matrix, target, cv=folds).mean())

@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from aepipe.config.cost_table import Costs
 from aepipe.config.job import Job, read_job
 from aepipe.errors import ArgumentInvalid, DataUnreadable, EvaluationInvalid
-from aepipe.jobs.evaluate.baselines import Baselines, Rivals, fit_baselines
-from aepipe.jobs.evaluate.labelled_scores import CHANGED, LabelledScores, join_labels, sources
+from aepipe.jobs.evaluate.baseline_scores import rank_baselines
+from aepipe.jobs.evaluate.baselines import Rivals, fit_baselines
+from aepipe.jobs.evaluate.labelled_scores import CHANGED, LabelledScores, join_labels
 from aepipe.jobs.evaluate.series_order import SeriesOrder, order_by_series
 from aepipe.jobs.ground_truth import LabelRule, resolve_label_rule
 from aepipe.jobs.results import Result
-from aepipe.jobs.role_warnings import MOST_ROWS_COMPARED, label_copy_warnings, modelled_label_warnings
+from aepipe.jobs.role_warnings import label_copy_warnings, modelled_label_warnings
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.metrics.events import EventRecall, event_recall
 from aepipe.metrics.ranking import (
@@ -37,7 +36,6 @@ from aepipe.storage import SCORE, Manifest, Outputs, ScoreDetails
 from aepipe.stores import as_path
 from aepipe.tables.open_files import files_opened_once
 from aepipe.tables.partitions import Partition, select
-from aepipe.tables.unification import unified_table
 
 ROUNDS = 1_000
 _DRAWN = 100_000_000
@@ -123,7 +121,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the scores of the nights from `first` to `last` against their labels.
 
-    Alarms follow the active calibration. The PCA baseline is stored with the outputs; nothing else is written.
+    Alarms follow the active calibration. The baselines are stored with the outputs; nothing else is written.
 
     Args:
         job_path: The job file.
@@ -305,22 +303,6 @@ class _Terms:
         if in_time is None:
             return None
         return event_recall(self.labelled.truth[in_time], scores[in_time], false_alarms=self.budget)
-
-
-def rank_baselines(scored: ScoredPartitions, labelled: LabelledScores, baselines: Baselines) -> Rivals:
-    """Score the labelled rows by fitted baselines."""
-    found: dict[str, list[NDArray[np.float64]]] = {each.name: [] for each in baselines.all}
-    first_rows: list[pa.Table] = []
-    for table in sources(scored, labelled):
-        if sum(rows.num_rows for rows in first_rows) < MOST_ROWS_COMPARED:
-            first_rows.append(table.select([field.name for field in table.schema if not pt.is_nested(field.type)]))
-        for each in baselines.all:
-            found[each.name].append(each.score(table))
-    nothing = np.isneginf(labelled.scores)
-    whole = {name: np.concatenate(parts) for name, parts in found.items()}
-    ranked = {name: np.where(nothing | np.isnan(scores), -np.inf, scores) for name, scores in whole.items()}
-    thresholds = {each.name: each.threshold for each in baselines.all}
-    return Rivals(ranked, thresholds, unified_table(first_rows, or_text=True), baselines.absent)
 
 
 def _refuse_costs(job: Job, false_alarm: float | None, miss: float | None) -> None:

@@ -13,7 +13,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from aepipe.config.job import parse_job, read_job
 from aepipe.errors import EvaluationInvalid
 from aepipe.inference.table_model import TableModel
-from aepipe.jobs.evaluate.compare import compare, label_accuracy
+from aepipe.jobs.evaluate.compare import compare
+from aepipe.jobs.evaluate.label_accuracy import label_accuracy
 from aepipe.jobs.nightly import night
 from aepipe.jobs.report import page_data
 from aepipe.jobs.report.report import report
@@ -76,7 +77,7 @@ def test_features_predict_a_label_from_small_differences_of_large_numbers() -> N
     target = generator.integers(0, 2, 400)
     nanoseconds = 1.7e18 + 1e9 * (target + generator.normal(size=400) / 4)
 
-    accuracy = label_accuracy(np.column_stack([nanoseconds, generator.normal(size=400)]), target.astype(str))
+    accuracy = label_accuracy(np.column_stack([nanoseconds, generator.normal(size=400)]), target.astype(str), folds=5)
 
     assert accuracy == pytest.approx(norm.cdf(2), abs=0.02)  # the means are four standard deviations apart
 

@@ -20,7 +20,7 @@ def test_page_shows_the_partitions_and_needs_no_network(digits: Path) -> None:
 
     result = report(digits)
 
-    assert result.model_dump_json() == json.dumps({"path": str(result.path)}, separators=(",", ":"))
+    assert result.model_dump_json() == json.dumps({"path": str(result.path), "created": True}, separators=(",", ":"))
     assert result.compared == compare(digits)
     text = result.path.read_text()
     for shown in (
