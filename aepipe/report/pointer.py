@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from aepipe.report.figures.panel import Panel
 
 SCRIPT = """\
 document.addEventListener("DOMContentLoaded", function () {
@@ -102,27 +101,19 @@ document.addEventListener("DOMContentLoaded", function () {
 
 
 class Mark(NamedTuple):
-    """Point of a figure in data coordinates, with the text that the pointer shows and a link within the page."""
+    """Point of a figure by its values, with the text that the pointer shows and a link within the page."""
 
-    axes: "Axes"
+    panel: "Panel"
     x: float
     y: float
     text: str
     link: str = ""
 
 
-def place_marks(figure: "Figure", marks: Sequence[Mark], *, width: float, height: float) -> str:
-    """Return the marks as JSON, each as x, y, text and link, with x and y in the coordinates of the `viewBox`.
-
-    Args:
-        figure: the figure after it was drawn.
-        marks: the marks of its axes.
-        width: width of the `viewBox`.
-        height: height of the `viewBox`.
-    """
+def place_marks(marks: Sequence[Mark]) -> str:
+    """Return the marks as JSON, each as x, y, text and link, with x and y in the coordinates of the `viewBox`."""
     found = []
     for mark in marks:
-        pixels = mark.axes.transData.transform((mark.x, mark.y))
-        across, up = figure.transFigure.inverted().transform(pixels)
-        found.append([round(across * width, 1), round((1 - up) * height, 1), mark.text, mark.link])
+        x, y = mark.panel.at(mark.x, mark.y).tolist()
+        found.append([round(x, 1), round(y, 1), mark.text, mark.link])
     return json.dumps(found, separators=(",", ":"), ensure_ascii=False)

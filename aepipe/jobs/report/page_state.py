@@ -40,7 +40,7 @@ from aepipe.versions import versions
 
 log = logging.getLogger(__name__)
 
-CONTRACT = "report/1"
+CONTRACT = "report/2"
 """Part of every key; increased when the same state would give another page."""
 
 _PACKAGES = ("aepipe", "matplotlib", "scikit-learn", "scipy")

@@ -1,28 +1,12 @@
-"""Number formats, ticks and legends shared by all figures."""
+"""Number formats and labels of axes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aepipe.report import formatting
-from aepipe.report.figures.histogram_bins import Scale, round_ticks
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-
-
-def stretch(axes: "Axes", scale: Scale, low: float, high: float, *, most: int = 9) -> None:
-    """Set the x axis to the range from `low` to `high` on the scale, with round, roughly evenly spaced ticks."""
-    if scale.name == "linear":
-        from matplotlib.ticker import MaxNLocator
-
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]))
-    else:
-        axes.set_xscale("function", functions=(scale.forward, scale.inverse))
-        axes.set_xticks(round_ticks(scale, low, high, most=most))
-    axes.set_xlim(low, high)
-    axes.minorticks_off()
-    plain_numbers(axes.xaxis)
 
 
 def plain_numbers(axis: "Axis") -> None:
@@ -37,18 +21,6 @@ def plain_numbers(axis: "Axis") -> None:
             return formatting.ticks(values)
 
     axis.set_major_formatter(Plain())
-
-
-def percentages(axis: "Axis") -> None:
-    """Format ticks as percentages."""
-    axis.set_major_formatter(lambda value, _: formatting.percent(value, trim=True))
-
-
-def legend_above(axes: "Axes", *, columns: int = 4, **options: Any) -> None:
-    """Draw a legend in one line between the title and the plot, where it hides nothing."""
-    handles, _ = axes.get_legend_handles_labels()
-    if handles or "handles" in options:
-        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, borderpad=0.1, **options)
 
 
 def thinned(labels: Sequence[str], *, width: float, character: float = 5.4) -> list[int]:

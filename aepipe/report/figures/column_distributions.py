@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,13 +9,9 @@ import pyarrow.compute as pc
 
 from aepipe.quality.column_shapes import kolmogorov_smirnov, total_variation
 from aepipe.report import formatting
-from aepipe.report.figures.axes import stretch
 from aepipe.report.figures.histogram_bins import bin_edges, fitting_scale, shares
-from aepipe.report.figures.svg import PALETTE, draw
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from aepipe.report.figures.panel import Axis, Panel, Stroke, drawing, numbered
+from aepipe.report.figures.svg import PALETTE
 
 MOST_COLUMNS = 12
 _ACROSS = 4
@@ -54,28 +49,19 @@ def draw_distributions(shown: Sequence[ColumnDistribution], *, name: str = "colu
     """
     shown = shown[:MOST_COLUMNS]
     rows = -(-len(shown) // _ACROSS)
-
-    def paint(figure: "Figure") -> None:
-        from matplotlib.lines import Line2D
-        from matplotlib.patches import Patch
-
-        grid = figure.subplots(rows, _ACROSS, squeeze=False).ravel()
-        for axes, column in zip(grid, shown, strict=False):
-            (_paint_numbers if column.is_number else _paint_values)(axes, column)
-            title = f"{formatting.text(column.name, most=21)}  {formatting.number(column.distance)}"
-            axes.set_title(title, fontsize=8.5, fontweight="normal", pad=4)
-            axes.set_yticks([])
-            axes.spines["left"].set_visible(False)
-        for axes in grid[len(shown) :]:
-            axes.set_axis_off()
-        handles = [
-            Patch(color=PALETTE["reference"], alpha=0.5, label="real"),
-            Line2D([], [], color=PALETTE["current"], label="synthetic"),
-        ]
-        figure.legend(handles=handles, loc="outside upper left", ncols=2)
-
+    panels = []
+    for at, column in enumerate(shown):
+        panel = (_paint_numbers if column.is_number else _paint_values)(column)
+        panel.title = f"{formatting.text(column.name, most=21)}  {formatting.number(column.distance)}"
+        panel.title_style = "font-size: 8.5px"
+        down, across = divmod(at, _ACROSS)
+        panel.fit(175 * across, 26 + 96 * down, 175 * (across + 1), 26 + 96 * (down + 1))
+        panels.append(panel)
+    legend = Panel(Axis(0, 1), Axis(0, 1))
+    _pair(legend, np.zeros(1), np.zeros(1), np.array([0.0, 1.0]), names=("real", "synthetic"))
+    legend.box = (0.0, 16.0, 700.0, 16.0)
     label = f"Histograms of {len(shown)} columns, real and synthetic"
-    return draw(paint, name=name, label=label, width=700, height=26 + 96 * rows)
+    return drawing(panels, name=name, label=label, width=700, height=26 + 96 * rows, more=legend.keys())
 
 
 def _compare_column(name: str, real: pa.ChunkedArray, synthetic: pa.ChunkedArray) -> ColumnDistribution | None:
@@ -112,26 +98,36 @@ def _texts(column: pa.ChunkedArray) -> np.ndarray | None:
     return np.array([formatting.cell(value, most=40) for value in column.to_pylist()])
 
 
-def _paint_numbers(axes: "Axes", column: ColumnDistribution) -> None:
+def _paint_numbers(column: ColumnDistribution) -> Panel:
     both = np.concatenate([column.real, column.synthetic])
     scale = fitting_scale(both)
     edges = bin_edges(both, scale, most=24)
-    _pair(axes, shares(column.real, edges), shares(column.synthetic, edges), edges)
-    stretch(axes, scale, edges[0], edges[-1], most=3)
+    x = numbered(scale, float(edges[0]), float(edges[-1]), most=3)
+    return _of_pair(shares(column.real, edges), shares(column.synthetic, edges), edges, x)
 
 
-def _paint_values(axes: "Axes", column: ColumnDistribution) -> None:
+def _paint_values(column: ColumnDistribution) -> Panel:
     """Draw the shares of the most frequent values of the real rows."""
     values, counts = np.unique(column.real, return_counts=True)
     shown = values[np.argsort(-counts, kind="stable")][:_MOST_VALUES]
-    sides = [np.array([np.mean(side == value) for value in shown]) for side in (column.real, column.synthetic)]
+    real, synthetic = (
+        np.array([np.mean(side == value) for value in shown]) for side in (column.real, column.synthetic)
+    )
     edges = np.arange(len(shown) + 1) - 0.5
-    _pair(axes, sides[0], sides[1], edges)
     letters = max(1, int(26 / max(1, len(shown))))
-    axes.set_xticks(range(len(shown)), [formatting.text(value, most=max(3, letters)) for value in shown], fontsize=7)
+    names = [formatting.text(value, most=max(3, letters)) for value in shown]
+    x = Axis(edges[0], edges[-1], ticks=range(len(shown)), names=names, size=7)
+    return _of_pair(real, synthetic, edges, x)
 
 
-def _pair(axes: "Axes", real: np.ndarray, synthetic: np.ndarray, edges: np.ndarray) -> None:
-    axes.stairs(real, edges, fill=True, color=PALETTE["reference"], alpha=0.5, linewidth=0)
-    axes.stairs(synthetic, edges, color=PALETTE["current"], linewidth=1.4)
-    axes.set_ylim(bottom=0)
+def _of_pair(real: np.ndarray, synthetic: np.ndarray, edges: np.ndarray, x: Axis) -> Panel:
+    panel = Panel(x, Axis(0, 1.05 * max(real.max(initial=0), synthetic.max(initial=0), 1e-9)))
+    _pair(panel, real, synthetic, edges)
+    return panel
+
+
+def _pair(
+    panel: Panel, real: np.ndarray, synthetic: np.ndarray, edges: np.ndarray, *, names: tuple[str, str] = ("", "")
+) -> None:
+    panel.area(real, edges, colour=PALETTE["reference"], opacity=0.5, label=names[0])
+    panel.stairs(synthetic, edges, Stroke(PALETTE["current"], 1.4), label=names[1])

@@ -2,21 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from aepipe.report import formatting
 from aepipe.report.figures import scatter_paths
-from aepipe.report.figures.axes import plain_numbers
-from aepipe.report.figures.histogram_bins import fitting_scale
-from aepipe.report.figures.svg import CLASSES, LEVELS, PALETTE, POINTS_PER_INCH, draw
+from aepipe.report.figures.histogram_bins import LINEAR, fitting_scale
+from aepipe.report.figures.panel import LABEL_SIZE, Panel, drawing, entry_width, keys, numbered, path, text, wrapped
+from aepipe.report.figures.svg import CLASSES, LEVELS, PALETTE, css
 from aepipe.report.page_model import LatentMap
 from aepipe.report.pointer import Mark
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MOST_POINTS = 5_000
 MOST_MARKS = 1_000
@@ -62,34 +58,25 @@ def latent_map(latents: LatentMap, links: Mapping[tuple[str, int], str] | None =
     scores, flagged = np.asarray(latents.scores)[kept], np.asarray(latents.flagged, bool)[kept]
     names = None if latents.labels is None else class_names([latents.labels[index] for index in kept])
     low, high = frame(plane.xy)
-    point = float((high - low)[0]) / _PANEL
-    height = float((high - low)[1]) / point
-
-    def paint(figure: "Figure") -> list[Mark]:
-        # A layout engine ignores legends below axes with a fixed aspect ratio, so the axes have fixed positions.
-        figure.set_layout_engine(None)  # not "none", which still draws the figure twice
-        across, down = figure.get_size_inches() * POINTS_PER_INCH
-        lefts = [_LEFT + index * (_PANEL + _GAP) for index in range(2 if names else 1)]
-        panels = [figure.add_axes((left / across, _BOTTOM / down, _PANEL / across, height / down)) for left in lefts]
-        _paint_scores(panels[0], plane.xy, scores, flagged)
-        if names:
-            _paint_classes(panels[1], plane.xy, names, point=point)
-            panels[1].set_title(f"by {formatting.text(latents.label, most=32)}", pad=6)
-        for axes in panels:
-            axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=plane.axes[0], ylabel=plane.axes[1])
-            axes.locator_params(nbins=6)
-            plain_numbers(axes.xaxis)
-            plain_numbers(axes.yaxis)
-            axes.grid()
-        return _marks(panels[0], plane.xy, latents, kept, links or {})
-
+    height = float((high - low)[1] / (high - low)[0]) * _PANEL
+    panels = []
+    for index in range(2 if names else 1):
+        x, y = (numbered(LINEAR, low[at], high[at], most=6, label=plane.axes[at]) for at in range(2))
+        x.has_grid = y.has_grid = True
+        left = _LEFT + index * (_PANEL + _GAP)
+        panels.append(Panel(x, y, box=(left, _TOP, left + _PANEL, _TOP + height)))
+    below = _paint_scores(panels[0], plane.xy, scores, flagged)
+    if names:
+        below += _paint_classes(panels[1], plane.xy, names)
+        panels[1].title = f"by {formatting.text(latents.label, most=32)}"
     label = f"Latents of {formatting.count(len(kept))} rows in two dimensions"
-    wide, tall = _LEFT + (2 if names else 1) * (_PANEL + _GAP), _BOTTOM + height + _TOP
-    return draw(paint, name="latents", label=label, width=wide, height=tall)
+    wide, tall = _LEFT + len(panels) * (_PANEL + _GAP), _BOTTOM + height + _TOP
+    marks = _marks(panels[0], plane.xy, latents, kept, links or {})
+    return drawing(panels, name="latents", label=label, width=wide, height=tall, marks=marks, more=below)
 
 
 def _marks(
-    axes: "Axes", xy: np.ndarray, latents: LatentMap, kept: np.ndarray, links: Mapping[tuple[str, int], str]
+    panel: Panel, xy: np.ndarray, latents: LatentMap, kept: np.ndarray, links: Mapping[tuple[str, int], str]
 ) -> list[Mark]:
     """Return the marks of the rows with the highest scores, with their partitions."""
     scores = np.asarray(latents.scores)[kept]
@@ -97,9 +84,9 @@ def _marks(
     for at in np.sort(np.argsort(-scores, kind="stable")[:MOST_MARKS]):
         place = None if latents.places is None else latents.places[kept[at]]
         row = "" if place is None else f", {formatting.text(place[0])}, row {formatting.count(place[1])}"
-        text = f"score {formatting.number(float(scores[at]))}{row}"
+        shown = f"score {formatting.number(float(scores[at]))}{row}"
         x, y = xy[at].tolist()
-        found.append(Mark(axes, x, y, text, "" if place is None else links.get(place, "")))
+        found.append(Mark(panel, x, y, shown, "" if place is None else links.get(place, "")))
     return found
 
 
@@ -167,8 +154,8 @@ def _plane(points: np.ndarray) -> Plane:
     return Plane(inside, names, int((inside != xy).any(axis=1).sum()))
 
 
-def _paint_scores(axes: "Axes", xy: np.ndarray, scores: np.ndarray, flagged: np.ndarray) -> None:
-    """Draw the points in nine colours, evenly spaced on the scale of the score, flagged rows on top."""
+def _paint_scores(panel: Panel, xy: np.ndarray, scores: np.ndarray, flagged: np.ndarray) -> str:
+    """Draw the points in nine colours, evenly spaced on the scale of the score, flagged rows on top; return the key."""
     scale = fitting_scale(scores)
     ends = scale.forward(np.quantile(scores, [0.02, 0.995]))
     if ends[1] <= ends[0]:
@@ -177,48 +164,46 @@ def _paint_scores(axes: "Axes", xy: np.ndarray, scores: np.ndarray, flagged: np.
     levels = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, len(LEVELS) - 1)
     factor = crowding(len(xy))
     for level, colour in enumerate(LEVELS):
-        scatter_paths.dots(axes, xy[(levels == level) & ~flagged], colour=colour, width=3.6 * factor)
-    scatter_paths.dots(axes, xy[flagged], colour=PALETTE["ink"], width=4.4 * factor + 2.0)
+        scatter_paths.dots(panel, xy[(levels == level) & ~flagged], colour=colour, width=3.6 * factor)
+    scatter_paths.dots(panel, xy[flagged], colour=PALETTE["ink"], width=4.4 * factor + 2.0)
     for level, colour in enumerate(LEVELS):
-        scatter_paths.dots(axes, xy[(levels == level) & flagged], colour=colour, width=4.4 * factor)
-    _colour_key(axes, edges)
-    axes.set_title("by score, flagged rows outlined" if flagged.any() else "by score", pad=6)
+        scatter_paths.dots(panel, xy[(levels == level) & flagged], colour=colour, width=4.4 * factor)
+    panel.title = "by score, flagged rows outlined" if flagged.any() else "by score"
+    return _colour_key(panel, edges)
 
 
-def _colour_key(axes: "Axes", edges: np.ndarray) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colorbar import Colorbar
-    from matplotlib.colors import BoundaryNorm, ListedColormap
+def _colour_key(panel: Panel, edges: np.ndarray) -> str:
+    """Return a bar of the colours below a panel, with the scores at which they change."""
+    left, _, right, bottom = panel.box
+    top, low = bottom + 42, bottom + 50
+    places = np.linspace(left, right, len(edges))
+    found = [
+        path([np.array([(a, top), (b, top), (b, low), (a, low)])], f"fill: {css(colour)}", is_closed=True)
+        for a, b, colour in zip(places[:-1], places[1:], LEVELS, strict=True)
+    ]
+    names = formatting.ticks(edges[::3].tolist(), within=0.005)
+    shown = zip(places[::3].tolist(), names, strict=True)
+    found += [text(name, place, low + 11, colour=PALETTE["muted"]) for place, name in shown]
+    found.append(text("score", (left + right) / 2, low + 24, size=LABEL_SIZE, colour=PALETTE["muted"]))
+    return "".join(found)
 
-    place = axes.inset_axes((0.0, _below(axes, 50), 1.0, 8 / _points_high(axes)))
-    mappable = ScalarMappable(BoundaryNorm(edges.tolist(), len(LEVELS)), ListedColormap(list(LEVELS)))
-    bar = Colorbar(place, mappable, orientation="horizontal", spacing="uniform")
-    bar.outline.set_visible(False)
-    bar.set_ticks(edges[::3].tolist(), labels=formatting.ticks(edges[::3].tolist(), within=0.005))
-    bar.set_label("score")
 
-
-def _paint_classes(axes: "Axes", xy: np.ndarray, names: Sequence[str], *, point: float) -> None:
+def _paint_classes(panel: Panel, xy: np.ndarray, names: Sequence[str]) -> str:
+    """Draw the points by label; return the key."""
     labels = np.array(names)
     classes = sorted(set(names), key=lambda name: (name == _OTHER, name.zfill(12) if name.isdigit() else name))
     styles = dict(zip(classes, zip(CLASSES, scatter_paths.SHAPES, strict=True), strict=False))
     sizes = Counter(names)
     for name in sorted(classes, key=lambda name: -sizes[name]):  # the rarest on top
         colour, shape = styles[name]
-        scatter_paths.shapes(axes, xy[labels == name], shape, colour=colour, point=point, factor=crowding(len(xy)))
-    handles = [
-        scatter_paths.handle(shape, colour=colour, label=f"{name} ({formatting.count(sizes[name])})")
+        scatter_paths.shapes(panel, xy[labels == name], shape, colour=colour, factor=crowding(len(xy)))
+    left, _, right, bottom = panel.box
+    middle = np.array([[6.0, -3.0]])
+    entries = [
+        (f"{name} ({formatting.count(sizes[name])})", scatter_paths.marker(middle, shape, colour=colour, factor=1.2))
         for name, (colour, shape) in styles.items()
     ]
-    columns = 5 if max(map(len, classes)) <= 4 else 3
-    place = (0.5, _below(axes, 32))
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=place, ncols=columns, columnspacing=1.0)
-
-
-def _points_high(axes: "Axes") -> float:
-    return float(axes.get_position().height * axes.figure.get_figheight() * POINTS_PER_INCH)  # type: ignore[union-attr]
-
-
-def _below(axes: "Axes", points: float) -> float:
-    """Return a position below the axes, in units of the axes."""
-    return -points / _points_high(axes)
+    lines = wrapped(entries, width=right - left, columns=5)
+    widest = max(sum(entry_width(label) for label, _ in line) for line in lines)
+    begin = (left + right - widest) / 2
+    return "".join(keys(line, begin, bottom + 42 + 12 * at) for at, line in enumerate(lines))

@@ -1,14 +1,12 @@
-"""Conversion of matplotlib figures to inline SVG in the page's colours."""
+"""Colours of the figures, and conversion of matplotlib figures to inline SVG in these colours."""
 
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
-
-from aepipe.report.pointer import Mark, place_marks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,24 +73,31 @@ _FONT_FAMILY = re.compile(r"\s*font-family:[^;]*;?|(?<=font:)(\s*(?:\w+\s)*[\d.]
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
+def css(colour: str) -> str:
+    """Return the CSS variable of a colour of the palette, and other colours as they are.
+
+    >>> css(PALETTE["ink"]), css("#9db2c7")
+    ('var(--ink)', '#9db2c7')
+    """
+    return _VARIABLES.get(colour, colour)
+
+
 def draw(
-    paint: Callable[["Figure"], Sequence[Mark] | None],
+    paint: Callable[["Figure"], None],
     *,
     name: str,
     label: str,
     width: float,
     height: float,
-    nearest: str = "xy",
 ) -> str:
     """Render the output of `paint` as an `<svg>` element, with deterministic bytes.
 
     Args:
-        paint: draws on the given figure; may return marks that answer to the pointer.
+        paint: draws on the given figure.
         name: prefix of the ids; unique within a page.
         label: text for screen readers.
         width: width in points.
         height: height in points.
-        nearest: "x" shows the mark of the nearest column, "xy" a mark close to the pointer.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -100,14 +105,13 @@ def draw(
     with _style(name):
         figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), layout="constrained")
         FigureCanvasSVG(figure)
-        marks = paint(figure)
+        paint(figure)
         if figure.axes and (layout := figure.get_layout_engine()) is not None:
             layout.execute(figure)
             figure.set_layout_engine(None)  # savefig would draw the figure once more for it
         file = io.BytesIO()
         figure.savefig(file, format="svg", dpi=170, metadata=_NO_METADATA)
-    placed = place_marks(figure, marks, width=width, height=height) if marks else ""
-    return _inline(file.getvalue(), name=name, label=label, marks=placed, nearest=nearest)
+    return _inline(file.getvalue(), name=name, label=label)
 
 
 @contextmanager
@@ -125,7 +129,7 @@ def _style(name: str) -> Iterator[None]:
             yield
 
 
-def _inline(svg: bytes, *, name: str, label: str, marks: str, nearest: str) -> str:
+def _inline(svg: bytes, *, name: str, label: str) -> str:
     """Strip what inline SVG does not need: prologue, namespaces, unused ids, fonts."""
     root = ElementTree.fromstring(svg)  # noqa: S314  matplotlib has written it
     values = [value for element in root.iter() for value in element.attrib.values()]
@@ -140,8 +144,6 @@ def _inline(svg: bytes, *, name: str, label: str, marks: str, nearest: str) -> s
             parent.remove(child)
     box = root.attrib["viewBox"]
     root.attrib = {"viewBox": box, "role": "img", "aria-label": label, "style": f"--width: {float(box.split()[2]):g}"}
-    if marks:
-        root.attrib |= {"data-marks": marks, "data-nearest": nearest}
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -155,9 +157,7 @@ def _tidy(element: ElementTree.Element, used: set[str], *, prefix: str) -> None:
     if "clip-path" in attributes:
         attributes["clip-path"] = _REFERENCE.sub(rf"url(#{prefix}\1)", attributes["clip-path"])
     if "style" in attributes:
-        attributes["style"] = _HEX.sub(
-            lambda match: _VARIABLES.get(match[0], match[0]), _FONT_FAMILY.sub(r"\1", attributes["style"])
-        )
+        attributes["style"] = _HEX.sub(lambda match: css(match[0]), _FONT_FAMILY.sub(r"\1", attributes["style"]))
     for key in ("d", "x", "y", "transform", "width", "height"):
         if key in attributes:
             attributes[key] = _short(attributes[key])

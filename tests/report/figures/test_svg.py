@@ -1,7 +1,6 @@
 """Figures as inline SVG."""
 
 import io
-import json
 import re
 from xml.etree import ElementTree
 
@@ -10,14 +9,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from aepipe.report.figures.svg import PALETTE, _inline, _style, draw
-from aepipe.report.pointer import Mark
 
 
 def svg(paint, **changes) -> str:
-    def painted(figure) -> None:
-        paint(figure)
-
-    return draw(painted, **{"name": "test", "label": "A test", "width": 200, "height": 100, **changes})
+    return draw(paint, **{"name": "test", "label": "A test", "width": 200, "height": 100, **changes})
 
 
 def curve(figure) -> None:
@@ -43,7 +38,7 @@ def test_layout_is_that_of_a_saved_figure():
         curve(figure)
         figure.savefig(file, format="svg", dpi=170)
 
-    assert svg(curve) == _inline(file.getvalue(), name="test", label="A test", marks="", nearest="xy")
+    assert svg(curve) == _inline(file.getvalue(), name="test", label="A test")
 
 
 def test_every_colour_is_a_css_variable():
@@ -83,15 +78,3 @@ def test_letters_that_matplotlib_cannot_draw_raise_no_warning():
 @pytest.mark.parametrize("label", ['"><script>', "a & b"])
 def test_label_is_escaped(label):
     assert ElementTree.fromstring(svg(curve, label=label)).attrib["aria-label"] == label
-
-
-def test_marks_are_placed_where_the_figure_draws_their_points():
-    def paint(figure) -> list[Mark]:
-        figure.set_layout_engine("none")
-        axes = figure.add_axes((0.1, 0.2, 0.8, 0.6))
-        axes.set(xlim=(0, 10), ylim=(0, 1))
-        return [Mark(axes, 0, 0, "<low>", "#row-1"), Mark(axes, 10, 1, "high")]
-
-    root = ElementTree.fromstring(draw(paint, name="test", label="A test", width=200, height=100))
-
-    assert json.loads(root.attrib["data-marks"]) == [[20.0, 80.0, "<low>", "#row-1"], [180.0, 20.0, "high", ""]]
