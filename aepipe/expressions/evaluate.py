@@ -7,6 +7,7 @@ plain words are in double quotes or backticks. Logic has three values, as in SQL
 """
 
 import datetime
+import struct
 from collections.abc import Callable
 from decimal import Decimal
 from functools import reduce
@@ -62,7 +63,7 @@ def evaluate_mask(node: Node, text: str, table: _Rows) -> pa.BooleanArray:
         OptionInvalid: A column is missing, or a literal does not fit its type.
     """
     mask = _evaluate(node, table, text)
-    mask = pc.fill_null(mask, False)
+    mask = pc.fill_null(mask, _one(False, pa.bool_()))
     return mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
 
 
@@ -168,11 +169,11 @@ def _scalar(literal: Literal, kind: pa.DataType) -> pa.Scalar | None:
     value = literal.value
     try:
         if pt.is_boolean(kind):
-            return pa.scalar(bool(value)) if value in (0, 1) else None
+            return _one(bool(value), pa.bool_()) if value in (0, 1) else None
         if isinstance(value, bool):
             return None
         if pt.is_string(kind) or pt.is_large_string(kind):
-            return pa.scalar(value, kind) if isinstance(value, str) else None
+            return _text(value).cast(kind) if isinstance(value, str) else None
         if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind):
             return _number(literal.written.strip("'"), kind)
         return _moment(value, kind) if isinstance(value, str) else None
@@ -184,11 +185,25 @@ def _number(written: str, kind: pa.DataType) -> pa.Scalar:
     """Return a scalar of the column's own type if it fits, else float64."""
     exact = Decimal(written)
     if pt.is_floating(kind):
-        return pa.scalar(float(exact)).cast(kind)
+        return _one(float(exact), pa.float64()).cast(kind)
     try:
+        if pt.is_integer(kind) and exact == exact.to_integral_value() and abs(exact) < 2**63:
+            return _one(int(exact), pa.int64()).cast(kind)
         return pa.scalar(exact).cast(kind)
     except pa.ArrowException:
-        return pa.scalar(float(exact))
+        return _one(float(exact), pa.float64())
+
+
+def _one(value: float, kind: pa.DataType) -> pa.Scalar:
+    """Return a scalar of a boolean, int64 or float64. `pa.scalar` imports pandas if it is installed."""
+    packed = struct.pack("=?" if pt.is_boolean(kind) else "=q" if pt.is_integer(kind) else "=d", value)
+    return pa.Array.from_buffers(kind, 1, [None, pa.py_buffer(packed)])[0]
+
+
+def _text(value: str) -> pa.Scalar:
+    content = value.encode()
+    offsets = pa.py_buffer(struct.pack("=ii", 0, len(content)))
+    return pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(content)])[0]
 
 
 def _moment(written: str, kind: pa.DataType) -> pa.Scalar | None:

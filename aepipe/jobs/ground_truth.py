@@ -15,6 +15,7 @@ from aepipe.config.job import Job
 from aepipe.errors import ArgumentInvalid, EvaluationInvalid, SchemaMismatch, did_you_mean
 from aepipe.expressions.condition import Condition
 from aepipe.jobs.feedback.verdicts import Verdicts, read_verdicts
+from aepipe.tables.arrow_arrays import numpy_of
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
 
 _SHOWN = 5
@@ -55,8 +56,8 @@ class LabelRule:
         if self.condition is not None:
             known = np.ones(rows.num_rows, np.bool_)
             for name in self.condition.columns:
-                known &= ~pc.is_null(rows[name], nan_is_null=True).to_numpy()
-            labels = Labels(known, self.condition.mask(rows).to_numpy(zero_copy_only=False))
+                known &= ~numpy_of(pc.is_null(rows[name], nan_is_null=True))
+            labels = Labels(known, numpy_of(self.condition.mask(rows)))
         return labels if self.verdicts is None else Labels(*self.verdicts.apply(rows, *labels))
 
 

@@ -17,6 +17,7 @@ from aepipe.jobs.scored_manifests import LATEST, Manifests, scored_by
 from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, read_parquet, source_digest
 from aepipe.storage.paths import PartitionPaths
 from aepipe.stores import as_path
+from aepipe.tables.arrow_arrays import numpy_of
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.partitions import Partition, natural_order
 from aepipe.tables.source_files import printable
@@ -75,7 +76,7 @@ class ScoredPartitions:
 
     def scores(self, manifest: Manifest[ScoreDetails]) -> np.ndarray:
         """Read the scores of a partition, (B,) float32; NaN for invalid rows."""
-        return np.asarray(self.read("scores", manifest, ["score"])["score"].to_numpy())
+        return numpy_of(self.read("scores", manifest, ["score"])["score"])
 
     def latents(self, manifest: Manifest[ScoreDetails]) -> np.ndarray | None:
         """Read the features of a partition, (B, Z); NaN for invalid rows, None if the job does not write features.
@@ -87,7 +88,7 @@ class ScoredPartitions:
         latent = self.model.bundle.manifest.latent
         names = latent.pooled or latent.names
         table = self.read("features", manifest, names)
-        return np.column_stack([table[name].to_numpy() for name in names])
+        return np.column_stack([numpy_of(table[name]) for name in names])
 
     def sources(self, manifest: Manifest[ScoreDetails]) -> Iterator[pa.RecordBatch]:
         """Read the source rows in the order of the scores; valid for `unchanged` partitions only."""

@@ -88,8 +88,9 @@ def _drawn(counts: NDArray[np.int64], generator: "np.random.Generator", rounds: 
     total, ranks = int(counts.sum()), len(counts)
     if _RANKS_PER_ROW * ranks < total:
         return generator.multinomial(total, counts / total, size=rounds)
-    of_rows = np.repeat(np.arange(ranks), counts)
-    return np.stack([np.bincount(of_rows[generator.integers(0, total, total)], minlength=ranks) for _ in range(rounds)])
+    drawn = np.repeat(np.arange(ranks), counts)[generator.integers(0, total, (rounds, total))]
+    drawn += ranks * np.arange(rounds)[:, None]  # one count for all rounds
+    return np.bincount(drawn.ravel(), minlength=rounds * ranks).reshape(rounds, ranks)
 
 
 class Interval(NamedTuple):

@@ -63,6 +63,39 @@ def nulls_of(array: pa.Array) -> np.ndarray | None:
     return ~_bits(array.buffers()[0], array.offset, len(array))
 
 
+def numpy_of(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """Return the values of a column, (B,), as its `to_numpy` does: null numbers are NaN.
+
+    >>> numpy_of(pa.chunked_array([[1, None], [3]])).tolist(), numpy_of(pa.array([True, False])).tolist()
+    ([1.0, nan, 3.0], [True, False])
+    """
+    parts = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    kind = column.type
+    if not (pt.is_boolean(kind) or pt.is_integer(kind) or pt.is_floating(kind)):
+        return np.asarray(column.to_numpy() if len(parts) != 1 else parts[0].to_numpy(zero_copy_only=False))
+    if column.null_count == 0:
+        return np.concatenate([np.zeros(0, dtype_of(kind)), *map(values_of, parts)])
+    if pt.is_boolean(kind):
+        return np.asarray(pa.chunked_array(parts).to_numpy())
+    wide = dtype_of(kind) if pt.is_floating(kind) else np.dtype(np.float64)
+    return np.concatenate([_with_nan(part, wide) for part in parts])
+
+
+def _with_nan(array: pa.Array, dtype: np.dtype) -> np.ndarray:
+    nulls = nulls_of(array)
+    values = values_of(array).astype(dtype)
+    return values if nulls is None else np.where(nulls, dtype.type(np.nan), values)
+
+
+def rows_at(positions: np.ndarray) -> pa.Array:
+    """Return positions of rows as Arrow's `take` reads them.
+
+    >>> rows_at(np.array([2, 0])).to_pylist()
+    [2, 0]
+    """
+    return array_of(positions, pa.int64())
+
+
 def array_of(values: np.ndarray, kind: pa.DataType, nulls: np.ndarray | None = None) -> pa.Array:
     """Build an Arrow array of a fixed-width type.
 

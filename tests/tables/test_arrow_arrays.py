@@ -12,6 +12,7 @@ from aepipe.tables.arrow_arrays import (
     bytes_of,
     dtype_of,
     nulls_of,
+    numpy_of,
     plain_values,
     restored,
     texts_of,
@@ -129,3 +130,30 @@ print(sorted({"pandas", "torch", "PIL"} & set(sys.modules)))
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert (finished.stdout.strip(), finished.stderr) == ("[]", "")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.chunked_array([[1.5, 2.5], [3.5]]),
+        pa.chunked_array([pa.array([1.5, None], pa.float32()), pa.array([2.5], pa.float32())]),
+        pa.chunked_array([[1, None, 3], [4]]),
+        pa.chunked_array([pa.array([1, 2, 3], pa.uint8()).slice(1)]),
+        pa.chunked_array([[True, False, True]]).slice(1),
+        pa.chunked_array([[True, None]]),
+        pa.chunked_array([], pa.float32()),
+        pa.chunked_array([["a", None]]),
+        pa.chunked_array([pa.array([1, 2], pa.timestamp("us"))]),
+    ],
+    ids=str,
+)
+def test_values_are_those_that_arrow_converts(values: pa.ChunkedArray) -> None:
+    found, expected = numpy_of(values), values.to_numpy()
+
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_values_of_one_array_are_those_that_arrow_converts() -> None:
+    for values in (pa.array([1, None]), pa.array([True, False]), pa.array([0.5]), pa.array(["a"])):
+        np.testing.assert_array_equal(numpy_of(values), values.to_numpy(zero_copy_only=False))

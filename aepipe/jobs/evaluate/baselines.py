@@ -26,6 +26,7 @@ from aepipe.jobs.training_provenance import Trained, as_trained
 from aepipe.layout import Layout
 from aepipe.progress import Progress
 from aepipe.storage import HIDDEN
+from aepipe.tables.arrow_arrays import numpy_of
 from aepipe.tables.parquet_reader import READ_ROWS
 
 Scores = NDArray[np.float64]
@@ -170,7 +171,7 @@ def _baselines(encoding: Encoding, fitted: Fitted, pca: TableModel | None) -> Ba
 
 
 def _reconstruction(pca: TableModel, table: pa.Table) -> Scores:
-    return np.asarray(pca.score(table)["score"].to_numpy(), np.float64)
+    return np.asarray(numpy_of(pca.score(table)["score"]), np.float64)
 
 
 def _pca_job(trained: Job, job: Job) -> Job:

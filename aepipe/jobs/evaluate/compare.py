@@ -18,6 +18,7 @@ from aepipe.jobs.results import Result
 from aepipe.jobs.scored_partitions import ScoredPartitions, open_model
 from aepipe.metrics.ranking import Ranking
 from aepipe.progress import Progress
+from aepipe.tables.arrow_arrays import array_of, numpy_of
 from aepipe.tables.open_files import files_opened_once
 from aepipe.tables.unification import unified_table
 
@@ -92,8 +93,8 @@ def _downstream(
     table = unified_table(tables, or_text=True)
     if label not in table.column_names:
         return ()
-    whole = np.isfinite(latents).all(axis=1) & table[label].is_valid().to_numpy()
-    table, latents = table.filter(pa.array(whole)), latents[whole]
+    whole = np.isfinite(latents).all(axis=1) & numpy_of(table[label].is_valid())
+    table, latents = table.filter(array_of(whole, pa.bool_())), latents[whole]
     target = np.asarray(table[label].to_pylist(), dtype=str)
     classes, counts = np.unique(target, return_counts=True)
     if len(classes) < 2 or counts.min() < FEWEST_OF_A_CLASS:
@@ -102,7 +103,7 @@ def _downstream(
     if baselines.pca is not None:
         encoded = baselines.pca.encode(table)
         names = [name for name in encoded.column_names if name.startswith("z_")]
-        kinds.append(("PCA", np.column_stack([encoded[name].to_numpy() for name in names])))
+        kinds.append(("PCA", np.column_stack([numpy_of(encoded[name]) for name in names])))
     return tuple(
         Downstream(name=name, width=matrix.shape[1], accuracy=label_accuracy(matrix, target, folds=FOLDS))
         for name, matrix in kinds

@@ -8,7 +8,7 @@ from aepipe.quality.learners import one_thread
 _MOST_COLUMNS = 128
 """Of a regression that is fitted by Newton's method here; a step takes the square of the columns."""
 _MOST_STEPS = 50
-_ENOUGH = 1e-5
+_ENOUGH = 1e-2
 """Nats that a further Newton step would gain, of all rows together."""
 
 Floats = NDArray[np.float64]
@@ -69,7 +69,8 @@ def fit_logistic_regression(rows: Narrow, truth: NDArray[np.bool_], *, start: Fl
     for _ in range(_MOST_STEPS):
         share = 1.0 / (1.0 + np.exp(-np.clip(margins, -500, 500)))
         gradient = rows.T @ (share - truth).astype(np.float32) + penalty * weights
-        curvature = rows.T @ (rows * (share * (1.0 - share)).astype(np.float32)[:, None])
+        scaled = rows * np.sqrt(share * (1.0 - share)).astype(np.float32)[:, None]
+        curvature = scaled.T @ scaled  # the symmetric product of one array takes half of the time
         # the curvature of a row that is certain vanishes in float32
         step = np.linalg.solve(curvature + np.diag(penalty + 1e-9 * len(rows)), gradient)
         size = 1.0

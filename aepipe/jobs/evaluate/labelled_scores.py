@@ -15,6 +15,7 @@ from aepipe.jobs.ground_truth import LabelRule, Labels
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.storage import Manifest, ScoreDetails
 from aepipe.stores import as_path
+from aepipe.tables.arrow_arrays import numpy_of, rows_at
 from aepipe.tables.entities import Entities
 from aepipe.tables.parquet_reader import READ_ROWS, slices
 from aepipe.tables.unification import parse_text_columns, unified_table
@@ -103,7 +104,7 @@ def join_labels(scored: ScoredPartitions, truth: LabelRule) -> LabelledScores:
         scores.append(np.where(np.isnan(found), -np.inf, found)[rows])
         flags.append(flagged[rows])
         if when is not None:
-            times.append(when.take(pa.array(rows)))
+            times.append(when.take(rows_at(rows)))
     if not nights:
         raise EvaluationInvalid(
             f"no scored night can be evaluated: {_reasons(left_out)}. Score one whose labels are known."
@@ -151,7 +152,7 @@ def _labelled_batches(scored: ScoredPartitions, labelled: LabelledScores) -> Ite
             inside = night.rows[(night.rows >= begin) & (night.rows < begin + batch.num_rows)] - begin
             begin += batch.num_rows
             if len(inside):
-                yield batch.take(pa.array(inside))
+                yield batch.take(rows_at(inside))
 
 
 def _unfit(scored: ScoredPartitions, manifest: Manifest[ScoreDetails]) -> str | None:
@@ -173,12 +174,12 @@ def _alarms(
     columns = scored.model.bundle.source.schema.entity if calibration.entities else ()
     cells = [CELL_Z] if calibration.cells is not None and manifest.details.has_cells else []
     written = scored.read("scores", manifest, ["score", "is_anomaly", *columns, *cells])
-    scores = written["score"].to_numpy().astype(np.float64)
+    scores = numpy_of(written["score"]).astype(np.float64)
     if scored.has_active_calibration(manifest):
-        return scores, written["is_anomaly"].to_numpy()
+        return scores, numpy_of(written["is_anomaly"])
     flags = calibration.is_anomaly(calibration.p_values(scores, Entities.find(written, columns)))
     if cells and calibration.cells is not None:
-        flags |= calibration.is_cell_anomaly(calibration.cells.p_values(written[CELL_Z].to_numpy()))
+        flags |= calibration.is_cell_anomaly(calibration.cells.p_values(numpy_of(written[CELL_Z])))
     return scores, flags
 
 

@@ -19,6 +19,7 @@ from aepipe.errors import DataUnreadable
 from aepipe.frozen import FrozenModel
 from aepipe.storage import HIDDEN, append_lines, digest_bytes, naming
 from aepipe.storage.chained_log import warn_of_incomplete_line
+from aepipe.tables.arrow_arrays import texts_of
 from aepipe.tables.entities import join_columns
 
 LOG = "feedback.jsonl"
@@ -59,7 +60,7 @@ class Verdicts:
 
     @cached_property
     def _texts(self) -> pa.Array:
-        return pa.array([verdict.key for verdict in self.latest], pa.string())
+        return texts_of([verdict.key for verdict in self.latest])
 
     def find(self, rows: pa.Table) -> NDArray[np.int64]:
         """Return the index in `latest` of the verdict about each row, (B,); -1: there is none."""

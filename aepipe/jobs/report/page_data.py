@@ -27,6 +27,7 @@ from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report import page_model
 from aepipe.storage import Manifest, PartitionResult, ScoreDetails, samples_page_of
 from aepipe.stores.store_path import as_path, is_url
+from aepipe.tables.arrow_arrays import numpy_of, rows_at
 from aepipe.tables.parquet_reader import READ_ROWS, readable_footers, slices
 from aepipe.tables.partitions import discover, select
 from aepipe.tables.schema import Schema
@@ -93,12 +94,12 @@ def scan_scores(scored: ScoredPartitions) -> ScoreScan:
     for manifest in scored.manifests:
         cells = [CELL_P_VALUE, CELL_FLAG] if manifest.details.has_cells else []
         table = scored.read("scores", manifest, ["score", "p_value", "is_anomaly", *cells, *reason, *label])
-        values = np.asarray(table["score"].to_numpy())
+        values = numpy_of(table["score"])
         scores.append(values)
         unusual = unusualness(table)
         order = np.lexsort(unusual[::-1])[:MOST_ANOMALIES]
         rows[manifest.partition] = np.union1d(np.arange(0, table.num_rows, step), order[:highest])
-        spaced[manifest.partition] = table.take(rows[manifest.partition])
+        spaced[manifest.partition] = table.take(rows_at(rows[manifest.partition]))
         ranked += [
             (float(unusual[0][row]), float(unusual[1][row]), manifest.partition, int(row))
             for row in order
@@ -113,10 +114,10 @@ def scan_scores(scored: ScoredPartitions) -> ScoreScan:
 
 def unusualness(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     """Return the keys that sort rows by the lower p-value of row and flagged cell, then by score; invalid rows last."""
-    p_value, scores = (np.asarray(table[name].to_numpy(), np.float64) for name in ("p_value", "score"))
+    p_value, scores = (np.asarray(numpy_of(table[name]), np.float64) for name in ("p_value", "score"))
     if CELL_FLAG in table.column_names:
-        is_cell = table[CELL_FLAG].to_numpy()
-        p_value = np.where(is_cell, np.fmin(p_value, table[CELL_P_VALUE].to_numpy()), p_value)
+        is_cell = numpy_of(table[CELL_FLAG])
+        p_value = np.where(is_cell, np.fmin(p_value, numpy_of(table[CELL_P_VALUE])), p_value)
     return np.nan_to_num(p_value, nan=np.inf), np.nan_to_num(-scores, nan=np.inf)
 
 
@@ -155,10 +156,11 @@ def build_top_anomalies(scored: ScoredPartitions, scan: ScoreScan) -> page_model
     for name, row in scan.top:
         rows_of.setdefault(name, []).append(row)
     manifests = {manifest.partition: manifest for manifest in scored.manifests}
+    taken = {
+        name: scored.read("scores", manifests[name]).take(rows_at(np.array(rows))) for name, rows in rows_of.items()
+    }
     shown = page_model.TopAnomalies(
-        scores=_in_order(
-            scan.top, {name: scored.read("scores", manifests[name]).take(rows) for name, rows in rows_of.items()}
-        ),
+        scores=_in_order(scan.top, taken),
         keys=tuple(scored.job.data.keys),
         partitions=[name for name, _ in scan.top],
         rows=[row for _, row in scan.top],
@@ -205,7 +207,7 @@ def build_latent_map(scored: ScoredPartitions, scan: ScoreScan) -> page_model.La
         points.append(z[scan.rows[manifest.partition]])
     label = scored.job.data.labels[0] if scored.job.data.labels else "label"
     tables = list(scan.spaced.values())
-    scores, flagged = (np.concatenate([np.asarray(t[name].to_numpy()) for t in tables]) for name in _FLAGS)
+    scores, flagged = (np.concatenate([numpy_of(t[name]) for t in tables]) for name in _FLAGS)
     labels = [value for t in tables for value in (t[label].to_pylist() if label in t.column_names else [None] * len(t))]
     finite = np.isfinite(scores)
     places = [(m.partition, int(row)) for m in scored.manifests for row in scan.rows[m.partition]]

@@ -10,6 +10,7 @@ from aepipe.jobs.ground_truth import LabelRule, Labels, label_rule
 from aepipe.jobs.scored_partitions import ScoredPartitions
 from aepipe.report.what_if import WhatIf
 from aepipe.storage import Manifest, ScoreDetails
+from aepipe.tables.arrow_arrays import numpy_of
 from aepipe.tables.entities import Entities
 
 VALUES = 160
@@ -105,7 +106,7 @@ def _read(
     columns = bundle.source.schema.entity if bundle.calibration.entities else ()
     cells = (CELL_Z, CELL_P_VALUE) if bundle.calibration.cells is not None and manifest.details.has_cells else ()
     table = scored.read("scores", manifest, ["score", "p_value", *columns, *cells])
-    values = {name: np.asarray(table[name].to_numpy(), np.float64) for name in ("score", "p_value", *cells)}
+    values = {name: np.asarray(numpy_of(table[name]), np.float64) for name in ("score", "p_value", *cells)}
     p_values, of_cells = values["p_value"], values.get(CELL_P_VALUE)
     if not scored.has_active_calibration(manifest):
         p_values = bundle.calibration.p_values(values["score"], Entities.find(table, columns))
