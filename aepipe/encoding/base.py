@@ -78,6 +78,11 @@ class Codec(FrozenModel, ABC):
         """A code may stand for several values; decoding selects one by `uniform`."""
         return False
 
+    @property
+    def code_orders(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Codes of each category in the order of their values; None: its values have no order."""
+        return (None,) * len(self.categories)
+
     def with_values(self, values: pa.ChunkedArray) -> Self:
         """Return an encoder with the same codes that decodes them to values of these rows where a code has several.
 

@@ -146,6 +146,11 @@ class Encoding(FrozenModel):
         return tuple(category for codec in self.labels for category in codec.categories)
 
     @property
+    def code_orders(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Codes of each category of the layout in the order of their values; None: its values have no order."""
+        return tuple(order for codec in self.codecs for order in codec.code_orders)
+
+    @property
     def has_bins(self) -> bool:
         """A code may stand for several values, a bin or rare values, and decoding draws one."""
         return any(codec.is_shared for codec in self.codecs)

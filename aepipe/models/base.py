@@ -167,6 +167,8 @@ class Model(nn.Module, ABC):
         self.corruption = Corruption(CorruptionOptions())
         self.training_rows = 0
         """Number of training rows, set before `prepare`; 0 if unknown."""
+        self.code_orders: tuple[tuple[int, ...] | None, ...] | None = None
+        """Codes of each category in the order of their values, None without an order; set before `prepare` if known."""
         self.euler_steps = 0
         """Steps of the flow that is fitted on the latents for sampling; 0 for a Gaussian mixture."""
         self.noisy_counts: tuple[Tensor, ...] | None = None

@@ -34,6 +34,10 @@ class NumberCodes(Codec):
     def is_shared(self) -> bool:
         return True
 
+    @property
+    def code_orders(self) -> tuple[tuple[int, ...] | None, ...]:
+        return (self.bins.codes_by_value,)
+
     def with_values(self, values: pa.ChunkedArray) -> "NumberCodes":
         known, _ = known_values([numeric(chunk, self.unit) for chunk in values.chunks])
         places = decimals(known, resolution(values.type))

@@ -68,6 +68,17 @@ class Bins(FrozenModel):
         return self.lows == self.highs
 
     @property
+    def codes_by_value(self) -> tuple[int, ...]:
+        """Codes in the order of their values, after the reserved ones; a bin has the place of its minimum."""
+        values = (*self.atoms, *self.lows)
+        ranked = sorted(range(len(values)), key=lambda place: values[place])
+        return (
+            *range(FIRST_VALUE),
+            *(FIRST_VALUE + place for place in ranked),
+            *range(FIRST_VALUE + len(values), self.size),
+        )
+
+    @property
     def known(self) -> tuple[int | float, ...]:
         """Atoms and the values that bins are known by: the only values of a column that has few."""
         return (*self.atoms, *self.lows, *self.highs, *(() if self.knots is None else self.knots.values))

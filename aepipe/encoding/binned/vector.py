@@ -39,6 +39,10 @@ class VectorCodes(Codec):
     def is_shared(self) -> bool:
         return True
 
+    @property
+    def code_orders(self) -> tuple[tuple[int, ...] | None, ...]:
+        return tuple(bins.codes_by_value for bins in self.bins)
+
     def with_values(self, values: pa.ChunkedArray) -> "VectorCodes":
         grid, inner = _grid(values, len(self.elements)), values.type.value_type
         found = [_known(column, inner) for column in grid.T]

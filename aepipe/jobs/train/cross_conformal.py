@@ -18,10 +18,10 @@ import torch
 
 from aepipe.config.job import Job
 from aepipe.heads.scorer import fit_scorer
+from aepipe.jobs.train.fitting import build_model
 from aepipe.jobs.train.split import folds_of
 from aepipe.jobs.train.training_data import TrainingData, encode_rows, rows_of
 from aepipe.jobs.train.training_rows import TrainingRows
-from aepipe.models import families
 from aepipe.progress import Progress
 from aepipe.training.private_training import fit_network
 
@@ -90,7 +90,7 @@ def out_of_fold_scores(
 @torch.no_grad()
 def _score_fold(job: Job, data: TrainingData, *, head: str, device: Literal["cpu", "cuda"]) -> FoldScores:
     """Fit a model on the training rows of a fold and score its calibration rows."""
-    model = families.build(data.encoding.layout, job.model, job.train.seed)
+    model = build_model(data.encoding, job.model, job.train.seed)
     with torch.enable_grad():
         fit_network(model, data.train, data.dev, job.train, device=device)
         reasons = min(1, job.score.reasons)

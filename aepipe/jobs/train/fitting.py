@@ -8,6 +8,7 @@ from typing import Literal
 
 from aepipe.bundles.bundle import COLLAPSED_NATS
 from aepipe.config.job import Job
+from aepipe.config.job import Model as ModelOptions
 from aepipe.encoding import Encoding
 from aepipe.heads.scorer import Scorer, fit_scorer
 from aepipe.heads.selection import HeadChoice
@@ -65,12 +66,20 @@ def fit_model(
         OptionInvalid: The job asks for clusters and the latents have none.
         TrainingDiverged: A loss is not finite.
     """
-    model = families.build(data.encoding.layout, plan.model, job.train.seed)
+    model = build_model(data.encoding, plan.model, job.train.seed)
     refuse_clusters(job, model)
     refuse_flow(model, rows_of(data.train))
     curve = fit_network(model, data.train, data.dev, job.train, device=device, checkpoint=checkpoint, progress=progress)
     metrics = measure(model, data.dev if rows_of(data.dev) else data.train, seed=job.train.seed)
     return FittedModel(model, curve, metrics)
+
+
+def build_model(encoding: Encoding, options: ModelOptions | families.Plan, seed: int) -> Model:
+    """Build a network that is to be trained on encoded rows, and tell it which values its codes stand for."""
+    model = families.build(encoding.layout, options, seed)
+    if encoding.layout.categories:
+        model.code_orders = encoding.code_orders
+    return model
 
 
 def model_warnings(encoding: Encoding, metrics: Mapping[str, float]) -> tuple[str, ...]:

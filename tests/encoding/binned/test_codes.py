@@ -188,6 +188,19 @@ def test_a_code_without_a_value_decodes_to_the_median() -> None:
     assert bins.values(np.array([UNSEEN]), np.array([0.5])).tolist() == [3]
 
 
+def test_codes_by_value_have_atoms_in_their_places_between_bins() -> None:
+    values = np.concatenate([np.linspace(-1, 1, 1_001), np.full(300, 0.25), np.full(200, -0.5)])
+    bins = fit_bins(values)
+    assert bins.atoms == (-0.5, 0.25)
+
+    order = np.array(bins.codes_by_value)
+
+    assert sorted(order) == list(range(bins.size))
+    assert order[:FIRST_VALUE].tolist() == list(range(FIRST_VALUE))
+    middle = bins.values(order[FIRST_VALUE:].astype(np.int32), np.full(bins.size - FIRST_VALUE, 0.0))
+    assert (np.diff(middle) > 0).all()
+
+
 def test_of_a_column_with_many_values_only_spikes_are_atoms() -> None:
     values = np.concatenate([np.arange(3 * MOST_ATOMS).repeat(5), np.full(400, 77)])
 
