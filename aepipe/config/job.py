@@ -139,8 +139,9 @@ class Train(FrozenModel):
     batch_rows: int | None = Field(
         None,
         ge=1,
-        description="maximum rows per optimisation step; small training sets use smaller batches; default: 256, or "
-        "1,024 for a table with more than 32,768 training rows",
+        description="maximum rows per optimisation step; small training sets use smaller batches; default: 256, "
+        "1,024 for a table with more than 32,768 training rows, 64 for images of more than 16 pixels in vae and cvae "
+        "on a CPU",
     )
     learning_rate: float | None = Field(
         None,

@@ -39,6 +39,20 @@ def no_faults(layout: Layout, options: BaseModel) -> Sequence[str]:
     return ()
 
 
+class AveragedTraining(NamedTuple):
+    """Defaults of families that average their weights, where other families have different ones."""
+
+    rate: float = 1.0
+    """factor of the learning rate"""
+    cpu_batch_rows: int | None = None
+    """batch size on a CPU; None for the one of all devices"""
+
+
+def trained_alike(layout: Layout) -> AveragedTraining:
+    """Return no differences, for a backbone that is trained alike in all families."""
+    return AveragedTraining()
+
+
 class Backbone(NamedTuple):
     """Entry of a backbone in the registry: its options, the layouts it takes, and the builders of its networks."""
 
@@ -63,6 +77,8 @@ class Backbone(NamedTuple):
     """(layout, options): one sentence per option that does not fit the layout"""
     advice: str = ""
     """when to prefer it and when not, for its documentation"""
+    averaged: Callable[[Layout], AveragedTraining] = trained_alike
+    """defaults of families that average their weights"""
 
 
 def names() -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from aepipe.layout import LatentSpace, Layout, Port
-from aepipe.models.backbone import GridNets, no_faults, no_output_layer, no_start
+from aepipe.models.backbone import AveragedTraining, GridNets, no_faults, no_output_layer, no_start
 from aepipe.models.layers.corruption import Corruption, CorruptionOptions
 from aepipe.models.layers.likelihood import Likelihood, Residual
 from aepipe.models.layers.preprocessing import Preprocessing, Row
@@ -91,6 +91,8 @@ class Objective(NamedTuple):
     """Factor of the learning rate for the output layer."""
     batch_rows: int = 256
     """Default batch size."""
+    cpu_batch_rows: int | None = None
+    """Default batch size on a CPU; None for `batch_rows`."""
     row_losses: Callable[[Batch, StepContext], Tensor] | None = None
     """Losses (B,) of rows, each by itself, in eval mode; without them, no training with differential privacy."""
     epoch_rows: int | None = None
@@ -263,6 +265,8 @@ class BackbonePlan:
     """(layout, D, likelihood) -> networks between rows and a grid of vectors; None if the backbone has no grid"""
     options: BaseModel | None = None
     """options of the backbone, for a family that builds its own networks from them; None without a backbone"""
+    averaged: AveragedTraining = AveragedTraining()  # noqa: RUF009
+    """defaults of families that average their weights"""
 
 
 class Family(NamedTuple, Generic[OptionsT]):

@@ -74,7 +74,7 @@ class VaeBase(GaussianEncoderDecoder):
         self.free_bits = bits if options.free_bits is None else options.free_bits
 
     def objectives(self) -> tuple[Objective, ...]:
-        rate, warms_up = self.backbone.learning_rate, self.warm_up
+        averaged, warms_up = self.backbone.averaged, self.warm_up
         parameters = tuple(self.parameters())
         # averaged weights reach a dev loss in half the steps: .998 and .999 differ by less than their seeds
         epochs = default_epochs(self.layout)
@@ -83,10 +83,11 @@ class VaeBase(GaussianEncoderDecoder):
                 "vae",
                 parameters,
                 self._loss,
-                learning_rate=rate,
+                learning_rate=averaged.rate * self.backbone.learning_rate,
                 warms_up=warms_up,
                 epochs=epochs,
                 averaged=0.999,
+                cpu_batch_rows=averaged.cpu_batch_rows,
                 output_layer=self.output_layer,
             ),
         )

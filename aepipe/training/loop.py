@@ -325,7 +325,8 @@ def _steps(rows: int, batch_rows: int) -> int:
 
 
 def _batch_rows(context: TrainingContext, objective: Objective) -> int:
-    return context.options.batch_rows or objective.batch_rows
+    on_cpu = objective.cpu_batch_rows if context.model.device.type == "cpu" else None
+    return context.options.batch_rows or on_cpu or objective.batch_rows
 
 
 def _rows_of_epoch(context: TrainingContext, objective: Objective) -> Tensor:

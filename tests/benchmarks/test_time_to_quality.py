@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import time_to_quality
-from benchmarks.time_to_quality import OURS, PLAIN, SMALL, Case, Curve, Point, lines, measure
+from benchmarks.time_to_quality import OURS, PLAIN, SMALL, Case, Curve, Point, kept_lines, lines, measure, section
 
 
 def write(folder: Path, rows: int) -> None:
@@ -48,3 +48,13 @@ def test_a_line_shows_losses_at_shares_of_the_time_of_the_default() -> None:
         ("", SMALL, "", "", "6.000", "6.000", "1.500 after 40 s", "40 s"),
         ("", PLAIN, "", "", "", "9.000", "3.000 after 40 s", "not reached"),
     ]
+
+
+def test_the_lines_of_tables_that_are_not_measured_again_stay() -> None:
+    curve: Curve = (Point(1, 5.0), Point(10, 1.0))
+    found = {
+        "adult": list(lines("adult", 1_000, {OURS: curve, PLAIN: curve[:1]})),
+        "digits": list(lines("digits", 1_200, {OURS: curve, SMALL: curve, PLAIN: curve})),
+    }
+
+    assert kept_lines(section(found)) == found

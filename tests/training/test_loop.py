@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import TrainingDiverged
-from aepipe.layout import LatentSpace, Layout, Number
+from aepipe.layout import Image, LatentSpace, Layout, Number
 from aepipe.models.base import (
     Batch,
     Loss,
@@ -34,7 +34,7 @@ from aepipe.models.layers.preprocessing import Row
 from aepipe.training import loop
 from aepipe.training.device_dataset import DeviceDataset
 from aepipe.training.loop import evaluate, fit, optimizer_step, row_losses
-from tests.support.layouts import GREY, MIXED, NUMBERS, Arrays, random_rows
+from tests.support.layouts import GREY, MIXED, NUMBERS, Arrays, random_rows, with_conditions
 
 CPU = torch.device("cpu")
 SHORT = Train(epochs=6, patience=6, learning_rate=0.003)
@@ -352,6 +352,47 @@ def test_images_are_learned() -> None:
     curve = fit(model, arrays, arrays, Train(epochs=30, learning_rate=0.01))
 
     assert curve.epochs[-1].dev < curve.epochs[0].dev - 20
+
+
+@pytest.mark.parametrize(
+    ("family", "side", "asked", "rows", "rate"),
+    [
+        ("vae", 17, {}, 64, 0.003),
+        ("vae", 17, {"batch_rows": 100}, 100, 0.003),
+        ("vae", 16, {}, 125, 0.006),
+        ("vae", 16, {"learning_rate": 0.001}, 125, 0.001),
+        ("cvae", 17, {}, 64, 0.003),
+        ("ae", 16, {}, 125, 0.003),
+        ("ae", 17, {}, 125, 0.003),
+    ],
+)
+def test_averaged_convolutions_learn_faster_on_small_images_and_in_smaller_batches_on_others(
+    family: str,
+    side: int,
+    asked: dict[str, float],
+    rows: int,
+    rate: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batches: list[tuple[int, float]] = []
+    step = loop.optimizer_step
+
+    def noted(
+        model: Model, objective: Objective, optimizer: torch.optim.Optimizer, batch: Batch, context: StepContext
+    ) -> Loss:
+        batches.append((len(batch.input.dense), optimizer.param_groups[0]["lr"]))
+        return step(model, objective, optimizer, batch, context)
+
+    monkeypatch.setattr(loop, "optimizer_step", noted)
+    layout = Layout(columns=("scan",), image=Image(channels=1, height=side, width=20))
+    layout = with_conditions(layout) if family == "cvae" else layout
+    model = build(layout, Section.model_validate({"family": family, "trunk": "conv", "channels": [2]}), 0)
+
+    fit(model, random_rows(layout, 2_000), random_rows(layout, 20, 1), Train.model_validate({"epochs": 1, **asked}))
+
+    assert sum(count for count, _ in batches) == 2_000
+    assert rows - 2 <= max(count for count, _ in batches) <= rows
+    assert [used for _, used in batches] == pytest.approx([rate] * len(batches))
 
 
 class Duel(Model):

@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from aepipe.frozen import FrozenModel
 from aepipe.layout import Image, Layout
-from aepipe.models.backbone import Backbone, GridNets
+from aepipe.models.backbone import AveragedTraining, Backbone, GridNets
 from aepipe.models.layers.activation import Activation, make_activation
 from aepipe.models.layers.likelihood import Likelihood
 from aepipe.models.layers.preprocessing import Row
 
 _RESIDUALS = 2  # blocks in each of the encoder and decoder of a grid
 _MOST_PLACES = 64  # largest number of positions of a grid
+_CPU_BATCH_ROWS = 64  # a row of 28 x 28 pixels takes as long as in a larger batch: more steps in the same time
+_FEWEST_STAGES = 2
 _SMALL_SIDE = 4  # pixels; after two stages, none is added once the shorter side is this small
 
 
@@ -61,9 +63,9 @@ def _stages(image: Image, options: Options) -> list[Stage]:
 
 def _channels(image: Image) -> tuple[int, ...]:
     side, count = min(image.height, image.width), 0
-    while count < 2 or (side > _SMALL_SIDE and count < 6):
+    while count < _FEWEST_STAGES or (side > _SMALL_SIDE and count < 6):
         side, count = -(-side // 2), count + 1
-    first = 32 if count == 2 else 16
+    first = 32 if count == _FEWEST_STAGES else 16
     return tuple(min(128, first * 2**stage) for stage in range(count))
 
 
@@ -115,8 +117,7 @@ class Doubling(nn.Module):
         self.grow = nn.ConvTranspose2d(channels, mirror.channels, 4, 2, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        grown: Tensor = self.grow(maps)
-        return grown[:, :, : self.mirror.height, : self.mirror.width]
+        return _cropped(self.grow(maps), self.mirror)
 
 
 class SubPixel(nn.Module):
@@ -128,8 +129,15 @@ class SubPixel(nn.Module):
         self.layers = nn.Sequential(nn.Conv2d(channels, 4 * outputs, 3, 1, 1), nn.PixelShuffle(2))
 
     def forward(self, maps: Tensor) -> Tensor:
-        grown: Tensor = self.layers(maps)
-        return grown[:, :, : self.mirror.height, : self.mirror.width]
+        return _cropped(self.layers(maps), self.mirror)
+
+
+def _cropped(maps: Tensor, mirror: Stage) -> Tensor:
+    """Return the feature map of the height and width of a stage, as it is if it has them."""
+    # the gradients of slices are copies, a tenth of a step on 8 x 8 pixels
+    if tuple(maps.shape[2:]) == (mirror.height, mirror.width):
+        return maps
+    return maps[:, :, : mirror.height, : mirror.width]
 
 
 class Residual(nn.Module):
@@ -242,6 +250,12 @@ def _grid_channels(image: Image) -> tuple[int, ...]:
     return tuple(min(128, 32 * 2**stage) for stage in range(count))
 
 
+def _averaged(layout: Layout) -> AveragedTraining:
+    """Return a higher rate for small images, whose steps are mostly fixed costs, and more steps for the others."""
+    is_small = len(_channels(_image(layout))) == _FEWEST_STAGES
+    return AveragedTraining(rate=2.0) if is_small else AveragedTraining(cpu_batch_rows=_CPU_BATCH_ROWS)
+
+
 def _channels_last(network: nn.Module) -> nn.Module:
     for parameter in network.parameters():
         if parameter.dim() == 4:
@@ -264,4 +278,5 @@ BACKBONE = Backbone(
     lambda _: 3e-3,
     grid=_grid,
     advice="Prefer it for images: closer reconstructions than `mlp` with the same latents. Takes images only.",
+    averaged=_averaged,
 )

@@ -255,6 +255,7 @@ def _backbone_plan(name: str, layout: Layout, options: BaseModel | None) -> Back
         backbone.output_layer,
         None if make_grid is None else grid,
         options,
+        backbone.averaged(layout),
     )
 
 
