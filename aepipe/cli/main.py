@@ -32,6 +32,7 @@ from aepipe.cli.console import (
 from aepipe.cli.groups import examples, group_commands
 from aepipe.cli.interrupts import Interrupted, describe_os_error, raise_on_signals
 from aepipe.cli.options import HERE, DeviceOption, JobArgument, JobPath, Json, ModelName
+from aepipe.cli.quick_imports import quick_imports
 from aepipe.errors import AepipeError, ArgumentInvalid, JobInvalid, SchemaMismatch
 from aepipe.versions import named_extras
 
@@ -197,9 +198,10 @@ def score(
     Exit with code 1 if a partition could not be scored; the others are scored.
     Example: [bold]aepipe score data/cells/job.toml --partition dt=2026-01-07[/bold]
     """
-    from aepipe.cli.score_output import show
-    from aepipe.jobs.score import score as run_scoring
-    from aepipe.progress import of_stage
+    with quick_imports():
+        from aepipe.cli.score_output import show
+        from aepipe.jobs.score import score as run_scoring
+        from aepipe.progress import of_stage
 
     with progress_bar(quiet=json) as progress:
         result = run_scoring(
@@ -316,8 +318,9 @@ def run(
 
     Example: [bold]aepipe run data/cells/job.toml[/bold]
     """
-    from aepipe.cli.score_output import show_alarms
-    from aepipe.jobs.nightly import night
+    with quick_imports():
+        from aepipe.cli.score_output import show_alarms
+        from aepipe.jobs.nightly import night
 
     with progress_bar(quiet=json) as progress:
         result = night(job, device=device, force=force, progress=progress)

@@ -7,6 +7,7 @@ import typer
 
 from aepipe.cli import options
 from aepipe.cli.console import print_json, print_table, print_text, progress_bar
+from aepipe.cli.quick_imports import quick_imports
 
 
 def report(
@@ -46,7 +47,8 @@ def report(
         else:
             print_text(f"wrote {written.path}: {written.jobs} job{'' if written.jobs == 1 else 's'}")
         return
-    from aepipe.jobs.report.current_page import report_if_changed
+    with quick_imports():
+        from aepipe.jobs.report.current_page import report_if_changed
 
     with progress_bar(quiet=json) as progress:
         result = report_if_changed(job, model=model, force=force, progress=progress)

@@ -26,15 +26,15 @@ _MARKS = (
     "\u302a-\u302f\u3099-\u309a\ufe00-\ufe0f\ufe20-\ufe2f\U0001f3fb-\U0001f3ff"
 )
 """Vowel signs, accents, joiners and skin tones, which belong to the letter or symbol before; and letters between."""
-_WORDS = re.compile(
+_WORDS = (
     " ?(?:"
     rf"[{_UNSPACED}][{_MARKS}]*|[^\W_{_UNSPACED}](?:[^\W_{_UNSPACED}]|[{_MARKS}])*"
     rf"|[\U0001f1e6-\U0001f1ff]{{2}}|[^\w\s][{_MARKS}]*(?:(?<=\u200d)[^\w\s][{_MARKS}]*)*|_"
     r")|\s"
 )
-_BARE_WORDS = re.compile(rf" ?(?:[{_UNSPACED}]|[^\W_{_UNSPACED}]+|[^\w\s]|_)|\s")
+_BARE_WORDS = rf" ?(?:[{_UNSPACED}]|[^\W_{_UNSPACED}]+|[^\w\s]|_)|\s"
 """Words of bundles from before marks belonged to them."""
-_SMILES = re.compile(r"\[[^\[\]]*\]|Br|Cl|%[0-9]{2}|.", re.DOTALL)
+_SMILES = r"\[[^\[\]]*\]|Br|Cl|%[0-9]{2}|."
 _BPE_VOCABULARY = 1_000
 _LEAST_COUNT = 2
 
@@ -62,7 +62,7 @@ def pieces_of(texts: Sequence[str], kind: TokenKind, trained: str | None = None,
     if kind == "bpe":
         assert trained is not None
         return [found.tokens for found in _bpe(trained).encode_batch(list(texts))]
-    split = _SPLIT[kind] if marks or kind != "words" else _BARE_WORDS.findall
+    split = _splitter(kind, marks)
     return [split(text) for text in texts]
 
 
@@ -135,9 +135,15 @@ def _bytes(text: str) -> list[str]:
     return list(text.encode().decode("latin-1"))
 
 
-_SPLIT: dict[TokenKind, Callable[[str], list[str]]] = {
-    "words": _WORDS.findall,
-    "characters": list,
-    "bytes": _bytes,
-    "smiles": _SMILES.findall,
-}
+@lru_cache
+def _splitter(kind: TokenKind, marks: bool) -> Callable[[str], list[str]]:
+    """Return what splits a text; expressions are compiled for the first text, which takes milliseconds."""
+    match kind:
+        case "characters":
+            return list
+        case "bytes":
+            return _bytes
+        case "smiles":
+            return re.compile(_SMILES, re.DOTALL).findall
+        case _:
+            return re.compile(_WORDS if marks else _BARE_WORDS).findall

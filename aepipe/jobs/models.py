@@ -1,6 +1,6 @@
 """Versions of a job's model and their aliases."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from aepipe.bundles.aliases import CHAMPION
@@ -9,7 +9,7 @@ from aepipe.bundles.registry import Registry, current_user
 from aepipe.config.job import read_job
 from aepipe.errors import ArgumentInvalid, BundleNotFound
 from aepipe.jobs.results import Result
-from aepipe.tables.partition_dates import Date, date_of_partition, parse_date
+from aepipe.tables.partition_dates import date_of_partition, end_of, parse_date
 
 
 class Version(Result):
@@ -136,26 +136,6 @@ def parse_moment(text: str) -> datetime:
             return end_of(day)
         raise ArgumentInvalid("on", [f"expected a date such as 2026-03-01, got {text!r}. Name a day."]) from None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def day_end(partition: str) -> datetime | None:
-    """Return the last moment of the day, month or year of a partition, in UTC; None if its name has no date."""
-    date = date_of_partition(partition)
-    return None if date is None else end_of(date)
-
-
-def end_of(date: Date) -> datetime:
-    """Return the last moment of a day, month or year, in UTC. Raises ArgumentInvalid for a day that does not exist."""
-    year, month, day = (*date, 12, 31)[:3] if len(date) == 1 else (*date, 0)[:3]
-    try:
-        if day:
-            after = datetime(year, month, day, tzinfo=UTC) + timedelta(days=1)
-        else:
-            after = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    except (ValueError, OverflowError):
-        name = "-".join(f"{part:02d}" for part in date)
-        raise ArgumentInvalid("on", [f"expected a day of the calendar, got {name}. Name another day."]) from None
-    return after - timedelta(microseconds=1)
 
 
 def promote_model(job_path: str | Path, version: str, *, alias: str, why: str) -> Promotion:

@@ -22,12 +22,12 @@ from aepipe.jobs.alarm_warnings import night_warnings
 from aepipe.jobs.feedback.verdicts import feedback_digest
 from aepipe.jobs.forget import expired_partitions
 from aepipe.jobs.lineage.emit import begin_lineage, emit_scores
-from aepipe.jobs.models import day_end
 from aepipe.jobs.results import Result
 from aepipe.jobs.top_alarms import Alarm, top_alarms
 from aepipe.progress import Progress
 from aepipe.storage import SCORE, Manifest, Outputs, PartitionResult, ScoreDetails, source_digest
 from aepipe.storage.known_digests import KnownDigests, read_known_digests
+from aepipe.tables.partition_dates import day_end
 from aepipe.tables.partitions import Partition, discover, discover_as_of, named, natural_order, select, well_placed
 
 _WAIT_S = 60.0

@@ -1,6 +1,9 @@
 """Dates of partitions: `dt=2026-02-16`, `year=2026/month=2/day=16` and `events-20260216` are the same day."""
 
 import re
+from datetime import UTC, datetime, timedelta
+
+from aepipe.errors import ArgumentInvalid
 
 Date = tuple[int, ...]
 """Year; year and month; or year, month and day."""
@@ -41,3 +44,23 @@ def date_of_partition(name: str) -> Date | None:
 def _checked(date: Date) -> Date | None:
     limits = ((1, 9999), (1, 12), (1, 31))
     return date if all(low <= unit <= high for unit, (low, high) in zip(date, limits, strict=False)) else None
+
+
+def day_end(partition: str) -> datetime | None:
+    """Return the last moment of the day, month or year of a partition, in UTC; None if its name has no date."""
+    date = date_of_partition(partition)
+    return None if date is None else end_of(date)
+
+
+def end_of(date: Date) -> datetime:
+    """Return the last moment of a day, month or year, in UTC. Raises ArgumentInvalid for a day that does not exist."""
+    year, month, day = (*date, 12, 31)[:3] if len(date) == 1 else (*date, 0)[:3]
+    try:
+        if day:
+            after = datetime(year, month, day, tzinfo=UTC) + timedelta(days=1)
+        else:
+            after = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+    except (ValueError, OverflowError):
+        name = "-".join(f"{part:02d}" for part in date)
+        raise ArgumentInvalid("on", [f"expected a day of the calendar, got {name}. Name another day."]) from None
+    return after - timedelta(microseconds=1)

@@ -68,8 +68,8 @@ def test_scores_of_a_table_are_those_of_plain_files(tmp_path: Path, kind: type[D
 
 def test_a_backfill_as_of_reads_the_table_of_each_night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from aepipe.bundles.registry import Registry
-    from aepipe.jobs.models import end_of
     from aepipe.tables.formats.delta import DeltaSource
+    from aepipe.tables.partition_dates import end_of
 
     source = Delta(tmp_path)
     for seed, day in enumerate(NIGHTS):

@@ -14,13 +14,12 @@ from aepipe.bundles.job_bundle import open_bundle
 from aepipe.bundles.registry import Registry
 from aepipe.config.job import Job, read_job
 from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable, SchemaMismatch
-from aepipe.jobs.models import day_end, end_of
 from aepipe.jobs.results import Result
 from aepipe.jobs.score import score_settings, table_as_of
 from aepipe.progress import seconds_text
 from aepipe.storage import SCORE, Outputs, digest_of, source_digest
 from aepipe.tables.parquet_reader import read_footer
-from aepipe.tables.partition_dates import date_of_partition
+from aepipe.tables.partition_dates import date_of_partition, day_end, end_of
 from aepipe.tables.partitions import Partition, discover, discover_as_of, select, well_placed
 
 AS_OF = "as-of"
