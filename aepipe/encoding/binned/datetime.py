@@ -47,6 +47,14 @@ class DatetimeCodes(Codec):
         return self.features
 
     @property
+    def code_orders(self) -> tuple[tuple[int, ...] | None, ...]:
+        """See `Codec`; weeks have no order if frequent moments have codes of their own."""
+        return tuple(
+            bins.codes_by_value if bins.size == feature.size else None
+            for bins, feature in zip(self.bins, self.features, strict=True)
+        )
+
+    @property
     def is_shared(self) -> bool:
         return True
 

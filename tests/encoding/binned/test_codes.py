@@ -71,6 +71,19 @@ def test_what_is_decoded_of_codes_has_their_codes_and_the_type_and_nulls_of_the_
         np.testing.assert_array_equal(once_more, codes)
 
 
+@pytest.mark.parametrize(("kind", "name"), kinds_with_generators(TABULAR))
+@few
+@given(data=st.data())
+def test_an_order_of_codes_has_each_code_of_its_category_once(kind: str, name: str, data: st.DataObject) -> None:
+    encoding = coded(repeated(data, data.draw(GENERATORS[kind][name])), kind)
+    categories = encoding.layout.categories
+
+    for order, category in zip(encoding.code_orders, categories, strict=True):
+        assert order is None or kind != "category"
+        if order is not None:
+            assert sorted(order) == list(range(category.size))
+
+
 @pytest.mark.parametrize("kind", TABULAR)
 @many
 @given(data=st.data())
@@ -326,6 +339,17 @@ def test_a_placeholder_moment_is_decoded_as_itself_and_others_stay_in_their_rang
     assert (decoded[is_placeholder] == np.datetime64(placeholder)).all()
     assert (decoded[~is_placeholder] >= usual.min()).all()
     assert (decoded[~is_placeholder] <= usual.max()).all()
+
+
+def test_weeks_have_an_order_unless_moments_have_codes_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    moments = np.datetime64("2023-01-01T00:00:07") + rng.integers(0, 10**8, 4_000).astype("timedelta64[s]")
+    spiked = np.where(rng.random(4_000) < 0.3, np.datetime64("2020-01-01T00:00:00"), moments)
+
+    plain, with_moments = (coded(pa.array(each, pa.timestamp("s")), "datetime") for each in (moments, spiked))
+
+    assert [order is None for order in plain.code_orders] == [False, False, False]
+    assert [order is None for order in with_moments.code_orders] == [True, False, False]
 
 
 def test_few_dates_are_an_atom_each() -> None:
