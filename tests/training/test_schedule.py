@@ -22,7 +22,10 @@ def objective_of(layout: Layout, **section: object) -> Objective:
     return objective
 
 
-@pytest.mark.parametrize("family", ["ae", "vae", "rae", "masked_ae", "contractive_ae", "beta_vae", "hierarchical_vae"])
+@pytest.mark.parametrize(
+    "family",
+    ["ae", "vae", "rae", "masked_ae", "contractive_ae", "beta_vae", "hierarchical_vae", "sparse_ae"],
+)
 def test_large_tables_are_trained_by_a_schedule(family: str) -> None:
     own = objective_of(MIXED, family=family, trunk="mlp")
 

@@ -77,7 +77,16 @@ class SparseAutoencoder(EncoderDecoder):
     def objectives(self) -> tuple[Objective, ...]:
         rate = self.backbone.learning_rate
         warms_up = self.options.warm_up
-        return (Objective("autoencoder", tuple(self.parameters()), self._loss, learning_rate=rate, warms_up=warms_up),)
+        return (
+            Objective(
+                "autoencoder",
+                tuple(self.parameters()),
+                self._loss,
+                learning_rate=rate,
+                warms_up=warms_up,
+                output_layer=self.output_layer,
+            ),
+        )
 
     def posterior(self, row: Row) -> Posterior:
         answer = self.encoder(row).to(row.dense.dtype)
