@@ -13,7 +13,7 @@ from aepipe.batch.run_stats import RunStats
 from aepipe.batch.scan_plan import passthrough_columns
 from aepipe.bundles.bundle import Bundle
 from aepipe.errors import SchemaMismatch
-from aepipe.inference.batch_runner import Runner
+from aepipe.inference.batch_runner import BATCH_ROWS, Runner
 from aepipe.inference.output_schema import CELL_FLAG, FLAG, OutputTable, Predictions
 from aepipe.inference.predictions import PostProcessor
 from aepipe.inference.session import Session
@@ -22,8 +22,10 @@ from aepipe.tables.entities import Entities
 from aepipe.tables.last_schema import Same
 from aepipe.tables.source_facts import fields_of
 
-# Rows are encoded four batches at a time: 0.24 us per row with ten categories, against 0.35 one batch at a time.
+# Rows are encoded 8,192 at a time: 0.24 us per row with ten categories, against 0.35 with 2,048.
+_ENCODED_ROWS = 8_192
 _ENCODED_BATCHES = 4
+"""Of rows that are too large for the default number of rows per batch."""
 
 
 class Buffers:
@@ -122,7 +124,8 @@ class BlockScorer:
     def _infer(self, batch: pa.RecordBatch, buffers: Buffers, runner: Runner[Session], stats: RunStats) -> None:
         start = 0
         while start < batch.num_rows:
-            rows = batch.slice(start, _ENCODED_BATCHES * runner.batch_rows)
+            at_once = _ENCODED_BATCHES * runner.batch_rows
+            rows = batch.slice(start, max(at_once, _ENCODED_ROWS) if runner.batch_rows >= BATCH_ROWS else at_once)
             end = start + rows.num_rows
             with stats.timed("encode"):
                 encoded = self._encoding.encode(rows)

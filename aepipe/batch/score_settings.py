@@ -58,7 +58,7 @@ class MachineSettings:
     device: Device = "auto"
     workers: int | None = None
     """None: one per core."""
-    batch_rows: int = 2_048
+    batch_rows: int = 512
     memory_mb: int | None = None
     """None: 300, plus 150 per worker, at most 2,000."""
     gpu_memory_mb: int | None = None

@@ -58,7 +58,7 @@ class Run(FrozenModel):
     )
     ray: Ray = Field(Ray(), description="Ray cluster, for engine = ray")
     workers: int | None = Field(None, ge=1, le=1_024, description="number of workers; default: one per core")
-    batch_rows: int = Field(2_048, ge=1, le=1_048_576, description="rows per ONNX call on a CPU")
+    batch_rows: int = Field(512, ge=1, le=1_048_576, description="rows per ONNX call on a CPU")
     memory_mb: int | None = Field(
         None,
         ge=128,

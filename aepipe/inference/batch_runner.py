@@ -32,7 +32,7 @@ class Graph(Protocol):
 
 G = TypeVar("G", bound=Graph)
 
-BATCH_ROWS = 2_048
+BATCH_ROWS = 512
 """Default number of rows per batch."""
 
 
