@@ -12,7 +12,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from aepipe.calibration.cost_curve import Choice, Steps
 from aepipe.calibration.pareto_tail import Tail
-from aepipe.calibration.shared_alpha import RankCount, count_union, share_alpha
+from aepipe.calibration.shared_alpha import RankCount, count_union, share_alpha, share_unequal
 from aepipe.errors import CalibrationInvalid
 from aepipe.frozen import FrozenModel
 from aepipe.storage import digest_bytes
@@ -46,6 +46,7 @@ class Calibration(FrozenModel):
     of the first kind, and for the others as one group (Mondrian conformal prediction, Vovk et al. 2005, section 4.5).
 
     With `cells`, two alarms share alpha: one for the score of the row, one for its most unusual cell (`share_alpha`).
+    If further rows calibrate the cells alone, the cells have more scores (`share_unequal`).
     A calibration has `entities` or `cells`, not both.
     """
 
@@ -64,7 +65,7 @@ class Calibration(FrozenModel):
         default_factory=dict, description="calibration scores of each entity, ascending; empty: one threshold for all"
     )
     cells: "Calibration | None" = Field(
-        None, description="calibration of the cell scores of the same rows; None: rows are flagged by their score alone"
+        None, description="calibration of the cell scores of these rows, and perhaps of more; None: no alarm for cells"
     )
     union: tuple[RankCount, ...] = Field(
         (), description="ranks m, and the rows that are among the m highest by score or cell score; empty without cells"
@@ -85,8 +86,9 @@ class Calibration(FrozenModel):
             scores: (n,) in any order.
             alpha: share of such rows that may be flagged.
             entities: entity of each row, for a threshold per entity; None: one threshold for all.
-            cell_scores: scores of the most unusual cells of the same rows, (n,), for an alarm that shares alpha; None,
-                or thresholds per entity: no such alarm.
+            cell_scores: scores of the most unusual cells of the same rows, (n,), for an alarm that shares alpha; more
+                than n if further rows of the same source calibrate the cells alone. None, or thresholds per entity: no
+                such alarm.
 
         Raises:
             CalibrationInvalid: the scores are not finite, or too few for alpha.
@@ -101,6 +103,7 @@ class Calibration(FrozenModel):
         n = len(ordered)
         ranks = _kept_ranks(n)
         kept_all = len(ranks) == n
+        of_cells = cell_scores if entities is None else None
         return cls(
             alpha=alpha,
             n=n,
@@ -109,8 +112,8 @@ class Calibration(FrozenModel):
             tail=Tail.fit(ordered),
             resolution=_resolution(ordered),
             entities={} if entities is None else _by_entity(np.asarray(scores, np.float64), entities),
-            cells=None if cell_scores is None or entities is not None else cls.fit(cell_scores, alpha=alpha),
-            union=() if cell_scores is None or entities is not None else count_union(scores, cell_scores),
+            cells=None if of_cells is None else cls.fit(of_cells, alpha=alpha),
+            union=() if of_cells is None or len(of_cells) > n else count_union(scores, of_cells),
         )
 
     def with_alpha(self, alpha: float, *, choice: Choice | None = None) -> Self:
@@ -136,8 +139,8 @@ class Calibration(FrozenModel):
         ranks = self.ranks or range(1, len(self.scores) + 1)
         if len(ranks) != len(self.scores) or ranks[-1] != self.n or np.any(np.diff(ranks, prepend=0) < 1):
             raise ValueError(f"{len(self.scores)} scores with {len(self.ranks)} ranks do not make n = {self.n}")
-        if self.cells is not None and self.cells.n != self.n:
-            raise ValueError(f"{self.cells.n} rows calibrate the cells: expected n = {self.n}")
+        if self.cells is not None and (self.cells.n < self.n or (self.union and self.cells.n > self.n)):
+            raise ValueError(f"{self.cells.n} rows calibrate the cells: expected n = {self.n}, or more without `union`")
         return self
 
     @model_validator(mode="after")
@@ -202,8 +205,12 @@ class Calibration(FrozenModel):
         is_by_costs = self.choice is not None and self.choice.chosen is not None
         if self.cells is None or is_by_costs:
             return alpha, 0.0
-        shares = share_alpha(self.union, rows=self.n, alpha=alpha)
-        return (shares.first / (self.n + 1), shares.second / (self.n + 1)) if shares.second else (alpha, 0.0)
+        cells = self.cells.n
+        if cells > self.n:
+            shares = share_unequal(rows=self.n, cells=cells, alpha=alpha)
+        else:
+            shares = share_alpha(self.union, rows=self.n, alpha=alpha)
+        return (shares.first / (self.n + 1), shares.second / (cells + 1)) if shares.second else (alpha, 0.0)
 
     @property
     def threshold(self) -> float:

@@ -60,6 +60,23 @@ def share_alpha(union: tuple[RankCount, ...], *, rows: int, alpha: float) -> Ran
     return RankShares(common, common) if common >= halves.first and halves.second else halves
 
 
+def share_unequal(*, rows: int, cells: int, alpha: float) -> RankShares:
+    """Divide alpha between two alarms with calibration rows of their own; the second alarm has more rows.
+
+    The first flags a new row with probability at most its rank divided by rows + 1, the second likewise, and either of
+    them at most with the sum. The first gets half of its ranks, the greater half; the second gets the rest of alpha.
+
+    >>> share_unequal(rows=199, cells=999, alpha=0.01)
+    RankShares(first=1, second=5)
+    >>> share_unequal(rows=99, cells=999, alpha=0.01)
+    RankShares(first=1, second=0)
+    """
+    budget = int(np.floor(alpha * (rows + 1) * (1 + 1e-12)))
+    first = budget - budget // 2
+    rest = max(0.0, alpha * (1 + 1e-12) - first / (rows + 1))
+    return RankShares(first, int(np.floor(rest * (cells + 1) + 1e-9)))
+
+
 def _ranks(scores: NDArray[np.floating]) -> NDArray[np.int64]:
     """Return the number of scores that are at least as high as each, (n,)."""
     ordered = np.sort(scores)

@@ -34,6 +34,7 @@ _DECAY = 1e-4
 _RIDGE = 1e-3  # of the linear start, in variances of a column
 _HUBER = 1.0  # standard deviations: errors beyond it count linearly, so that anomalous training rows weigh less
 _LOOK_EVERY = 50
+_LEAST_LOSS = 1e-7  # of an error of .0004 standard deviations: smaller ones are rounding
 
 
 class CellRows(NamedTuple):
@@ -131,7 +132,12 @@ def predicted_categories(layout: Layout) -> tuple[int, ...]:
 
 
 def fit_predictor(layout: Layout, train: CellRows, dev: CellRows, *, seed: int) -> CellPredictor:
-    """Fit the predictor on training rows and keep the weights with the least loss on dev rows."""
+    """Fit the predictor on training rows and keep the weights with the least loss on dev rows.
+
+    Weights are compared by the mean logarithm of the losses of the cells. A cell that others determine counts as much
+    as any then. In the sum of the losses it would count nothing, and its error would depend on the learning rate at the
+    step that suits the other cells best.
+    """
     predictor = CellPredictor(layout, seed=seed)
     if not predictor.numbers + predictor.codes:
         return predictor.requires_grad_(False).eval()
@@ -151,9 +157,9 @@ def fit_predictor(layout: Layout, train: CellRows, dev: CellRows, *, seed: int) 
             _loss(predictor, CellRows(*(part[drawn] for part in train))).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-        if step % _LOOK_EVERY == 0:
+        if step % _LOOK_EVERY == 0 or step == steps:
             with torch.no_grad():
-                loss = float(_loss(predictor, dev))
+                loss = float(_losses(predictor, dev).clamp(min=_LEAST_LOSS).log().mean())
             if loss < least:
                 least, best = loss, {name: value.clone() for name, value in predictor.state_dict().items()}
     predictor.load_state_dict(best)
@@ -165,9 +171,21 @@ def _loss(predictor: CellPredictor, rows: CellRows) -> Tensor:
     """Return the mean Huber loss of the observed numbers, plus the mean loss of the categories in nats."""
     errors = predictor(rows.dense, rows.codes)
     numbers, nats = errors[:, : predictor.numbers], errors[:, predictor.numbers :]
-    losses = F.smooth_l1_loss(numbers, torch.zeros_like(numbers), beta=_HUBER, reduction="none") * rows.observed
+    losses = _huber(numbers) * rows.observed
     loss: Tensor = losses.sum() / rows.observed.sum().clamp(min=1) + (nats.mean() if nats.shape[1] else 0.0)
     return loss
+
+
+def _losses(predictor: CellPredictor, rows: CellRows) -> Tensor:
+    """Return the mean loss of each predicted cell, (N + K): Huber loss of observed numbers, nats of categories."""
+    errors = predictor(rows.dense, rows.codes)
+    numbers, nats = errors[:, : predictor.numbers], errors[:, predictor.numbers :]
+    losses = (_huber(numbers) * rows.observed).sum(0) / rows.observed.sum(0).clamp(min=1)
+    return torch.cat([losses, nats.mean(0)])
+
+
+def _huber(errors: Tensor) -> Tensor:
+    return F.smooth_l1_loss(errors, torch.zeros_like(errors), beta=_HUBER, reduction="none")
 
 
 def _log_shares(predictor: CellPredictor, codes: Tensor) -> Tensor:

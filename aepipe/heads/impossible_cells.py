@@ -4,6 +4,8 @@ Errors of a prediction do not show them reliably: a new category has no error, a
 as far off as others, and a category with many values is not predicted.
 """
 
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aepipe.heads.cell_predictor import CellRows
-from aepipe.layout import FIRST_VALUE, UNSEEN, Layout
+from aepipe.layout import FIRST_VALUE, RARE, UNSEEN, Layout
 from aepipe.models.layers.tokens import rest_places
 
 IMPOSSIBLE_SCORE = 10.0
@@ -31,6 +33,14 @@ TAIL_ROWS, TAILS = 10, 2.0
 
 In an exponential tail, this distance is 2.9 times the mean excess: a new value exceeds the range that far with a
 probability of about .003 over the number of training rows.
+"""
+
+EXCEPTIONS = 1e-3
+"""Greatest share of training rows that all rules together would rule out, each row by rules from other rows.
+
+It estimates the share of normal rows that are ruled out. Many columns with a few new values each would take all of
+alpha from other cells; the rules with the most exceptions are then left out. It is a tenth of the default alpha: the
+rules with the fewest exceptions are also the lucky ones, which rule out two to five times this share of new rows.
 """
 
 FEWEST_ROWS = 50
@@ -54,6 +64,15 @@ class Dependency(NamedTuple):
     source: int
     target: int
     values: Codes
+
+
+class Range(NamedTuple):
+    """Limits of a number by its index, and how many training rows exceed the limits of all other rows."""
+
+    number: int
+    low: float
+    high: float
+    exceptions: int
 
 
 class ImpossibleCells(nn.Module):
@@ -91,30 +110,31 @@ class ImpossibleCells(nn.Module):
         return found
 
     def learn(self, layout: Layout, train: CellRows, dev: CellRows) -> None:
-        """Learn ranges and dependencies from training rows, and leave out what dev rows contradict."""
-        self._learn_ranges(layout, train, dev)
+        """Learn rules from training rows; leave out what dev rows contradict, and rules with too many exceptions."""
         codes, fresh = (np.asarray(rows.codes.numpy(), np.int64) for rows in (train, dev))
         alone = rest_places(layout)
-        for index in alone:
-            if not (fresh[:, index] == UNSEEN).any():
-                self.of_unseen[index, layout.categories[index].column] = IMPOSSIBLE_SCORE
         sizes = [layout.categories[index].size for index in alone]
         found = [
             Dependency(alone[each.source], alone[each.target], each.values)
             for each in find_dependencies(codes[:, alone], sizes)
         ]
-        found = [each for each in found if not _exceptions(each, fresh)]
-        self._keep(layout, found[:_MOST_MAPS])
-
-    def _learn_ranges(self, layout: Layout, train: CellRows, dev: CellRows) -> None:
-        for index, number in enumerate(layout.numbers):
-            known, fresh = (rows.dense[rows.observed[:, index] > 0, index].double() for rows in (train, dev))
-            # parts of a column, such as the week of a date, move on from night to night
-            if number.name != layout.columns[number.column] or len(known) < FEWEST_ROWS:
-                continue
-            low, high = limits(known.numpy())
-            if not ((fresh < low) | (fresh > high)).any():
-                self.low[index], self.high[index] = low, high
+        dependencies = [each for each in found if not len(_exceptions(each, fresh))][:_MOST_MAPS]
+        ranges = list(_ranges(layout, train, dev))
+        unseen = [index for index in alone if not (fresh[:, index] == UNSEEN).any()]
+        kept = _few_exceptions(
+            [
+                *(each.exceptions for each in ranges),
+                *(_new_codes(codes[:, index]) for index in unseen),
+                *(len(_exceptions(each, codes)) for each in dependencies),
+            ],
+            most=EXCEPTIONS * len(codes),
+        )
+        of_ranges, of_unseen, of_dependencies = np.split(kept, np.cumsum([len(ranges), len(unseen)]))
+        for each in itertools.compress(ranges, of_ranges):
+            self.low[each.number], self.high[each.number] = each.low, each.high
+        for index in itertools.compress(unseen, of_unseen):
+            self.of_unseen[index, layout.categories[index].column] = IMPOSSIBLE_SCORE
+        self._keep(layout, list(itertools.compress(dependencies, of_dependencies)))
 
     def _keep(self, layout: Layout, found: list[Dependency]) -> None:
         sizes = [len(each.values) for each in found]
@@ -127,6 +147,47 @@ class ImpossibleCells(nn.Module):
         self.register_buffer("offsets", torch.tensor(np.cumsum([0, *sizes])[:-1], dtype=torch.int64))
         values = np.concatenate([*(each.values for each in found), np.zeros(0, np.int64)])
         self.register_buffer("values", torch.tensor(values, dtype=torch.int64).unsqueeze(1))
+
+
+def _ranges(layout: Layout, train: CellRows, dev: CellRows) -> Iterator[Range]:
+    """Yield the ranges of numbers that dev rows keep to."""
+    for index, number in enumerate(layout.numbers):
+        rows = train.observed[:, index].numpy() > 0
+        known = train.dense[:, index].double().numpy()[rows]
+        # parts of a column, such as the week of a date, move on from night to night
+        if number.name != layout.columns[number.column] or len(known) < FEWEST_ROWS:
+            continue
+        low, high = limits(known)
+        fresh = dev.dense[dev.observed[:, index] > 0, index].double()
+        if not ((fresh < low) | (fresh > high)).any():
+            yield Range(index, low, high, _beyond_others(known))
+
+
+def _beyond_others(values: NDArray[np.float64]) -> int:
+    """Return how many values exceed the limits of all others: the least, the greatest, both or none."""
+    found = 0
+    for at in (int(values.argmin()), int(values.argmax())):
+        low, high = limits(np.delete(values, at))
+        found += not low <= values[at] <= high
+    return found
+
+
+def _new_codes(codes: Codes) -> float:
+    """Return how many of the codes (B,) are new to the other four fifths of the rows, on average over all divisions.
+
+    A code of c rows is, with probability .2^(c - 1) for each of them. A rare value has one row.
+    """
+    counts = np.bincount(codes, minlength=FIRST_VALUE).astype(np.float64)
+    of_values = counts[FIRST_VALUE:]
+    return float(counts[RARE] + (of_values * 0.2 ** np.maximum(0.0, of_values - 1)).sum())
+
+
+def _few_exceptions(exceptions: Sequence[float], *, most: float) -> NDArray[np.bool_]:
+    """Choose rules, those with the fewest exceptions first, while all together have at most `most`."""
+    counts = np.array([*exceptions, 0.0])[:-1]
+    order, kept = np.argsort(counts, kind="stable"), np.zeros(len(counts), np.bool_)
+    kept[order] = np.cumsum(counts[order]) <= most
+    return kept
 
 
 def limits(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -175,7 +236,7 @@ def _determined(source: Codes, target: Codes, size: int) -> Codes | None:
     return None if common > _MOST_COMMON * covered else np.where(is_clear, usual, -1)
 
 
-def _exceptions(each: Dependency, codes: Codes) -> bool:
-    """Return whether any row breaks a dependency."""
+def _exceptions(each: Dependency, codes: Codes) -> Codes:
+    """Return the positions of the rows that break a dependency."""
     wanted = each.values[np.clip(codes[:, each.source], 0, len(each.values) - 1)]
-    return bool(((wanted >= 0) & (codes[:, each.target] != wanted)).any())
+    return np.flatnonzero((wanted >= 0) & (codes[:, each.target] != wanted))

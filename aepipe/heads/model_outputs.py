@@ -18,7 +18,7 @@ from aepipe.models.layers.loss_pooling import reason_pooling, residual_pooling, 
 from aepipe.models.layers.loss_summary import LossSummary
 from aepipe.models.layers.preprocessing import Preprocessing, Row
 
-_ROWS_A_CALL = 4_096
+ROWS_A_CALL = 4_096
 
 
 class ModelOutputs(NamedTuple):
@@ -126,5 +126,5 @@ def run_model(probe: ModelProbe, arrays: Mapping[str, NDArray[np.generic]]) -> I
     """Yield the model outputs of the rows in batches of bounded size."""
     names = [port.name for port in probe.model.layout.ports]
     device = next(iter(probe.model.state_dict().values())).device
-    for begin in range(0, len(arrays[names[0]]), _ROWS_A_CALL):
-        yield probe(*(torch.from_numpy(arrays[name][begin : begin + _ROWS_A_CALL]).to(device) for name in names))
+    for begin in range(0, len(arrays[names[0]]), ROWS_A_CALL):
+        yield probe(*(torch.from_numpy(arrays[name][begin : begin + ROWS_A_CALL]).to(device) for name in names))

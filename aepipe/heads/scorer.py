@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from aepipe.heads import scores as heads
 from aepipe.heads.attribution import Attribution, fit_attribution, supports_perturbation
 from aepipe.heads.base import Head, HeadStats, ScoringInputs
+from aepipe.heads.cell_predictor import CellRows
 from aepipe.heads.cell_scores import CELLS, CellScores, fit_cell_scores
 from aepipe.heads.class_discriminant import CLASS_PORTS, Classes, points
 from aepipe.heads.clusters import CLUSTER_PORTS, Clusters
@@ -151,9 +152,10 @@ class Scorer(nn.Module):
                 if cells_of is None:
                     top = torch.topk(attributions, self.reasons, dim=1)
                     return top.indices.to(torch.int32), top.values
-                ruled_out = cells_of.ruled_out(outputs)
+                rows = CellRows(outputs.row.dense, outputs.row.observed, outputs.row.codes)
+                ruled_out = cells_of.ruled_out(rows)
                 first = torch.topk(attributions + FIRST * ruled_out, self.reasons, dim=1).indices
-                cells = cells_of(outputs, attributions, ruled_out)
+                cells = cells_of(rows, attributions, ruled_out)
                 return first.to(torch.int32), attributions.gather(1, first), *cells
 
             groups.append(_OutputGroup(ports, strongest))

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from aepipe.calibration.conformal import Calibration
-from aepipe.calibration.shared_alpha import count_union, share_alpha
+from aepipe.calibration.shared_alpha import count_union, share_alpha, share_unequal
 
 Doubles = NDArray[np.float64]
 
@@ -35,6 +36,37 @@ def test_of_n_plus_1_exchangeable_rows_at_most_the_share_alpha_is_flagged_by_eit
     flags = [_is_flagged(first, second, new=new, alpha=alpha) for new in range(rows + 1)]
 
     assert np.mean(flags) <= alpha + 1e-12
+
+
+@pytest.mark.parametrize("kind", ["independent", "equal", "opposite", "correlated", "ties"])
+@pytest.mark.parametrize(("rows", "cells", "alpha"), [(203, 900, 0.01), (99, 500, 0.02), (60, 61, 0.05)])
+def test_further_rows_that_calibrate_the_cells_alone_keep_the_share_of_flagged_rows_at_alpha(
+    kind: str, rows: int, cells: int, alpha: float
+) -> None:
+    generator, flagged, trials = np.random.default_rng(rows), 0, 3_000
+
+    shares = share_unequal(rows=rows, cells=cells, alpha=alpha)
+    for _ in range(trials):
+        first, second = _pairs(kind, generator, cells + 1)  # the last row is the new one
+        by_row = (first[:rows] >= first[-1]).sum() < shares.first
+        flagged += by_row or (second[:-1] >= second[-1]).sum() < shares.second
+
+    assert shares.first / (rows + 1) + shares.second / (cells + 1) <= alpha + 1e-12
+    assert flagged <= binom(trials, alpha).ppf(0.999)
+
+
+def test_a_calibration_with_further_rows_for_the_cells_flags_by_both_ranks_and_survives_its_file() -> None:
+    generator = np.random.default_rng(0)
+    scores, cells = generator.normal(size=203), generator.normal(size=900)
+
+    calibration = Calibration.fit(scores, alpha=0.01, cell_scores=cells)
+
+    assert calibration.row_alpha == pytest.approx(1 / 204)
+    assert calibration.cell_alpha == pytest.approx(4 / 901)
+    assert Calibration.model_validate_json(calibration.to_json()) == calibration
+    assert not calibration.union
+    with pytest.raises(ValueError, match="202 rows calibrate the cells: expected n = 203, or more without `union`"):
+        Calibration(**dict(calibration) | {"cells": Calibration.fit(cells[:202], alpha=0.01)})
 
 
 def test_equal_scores_lose_at_most_one_rank_and_opposite_scores_one_half() -> None:

@@ -5,8 +5,15 @@ import pytest
 import torch
 
 from aepipe.heads.cell_predictor import CellRows
-from aepipe.heads.impossible_cells import IMPOSSIBLE_SCORE, ImpossibleCells, find_dependencies, limits
-from aepipe.layout import FIRST_VALUE, RARE, UNSEEN, Category, Layout, Number
+from aepipe.heads.impossible_cells import (
+    EXCEPTIONS,
+    IMPOSSIBLE_SCORE,
+    ImpossibleCells,
+    _new_codes,
+    find_dependencies,
+    limits,
+)
+from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN, Category, Layout, Number
 
 LAYOUT = Layout(
     columns=("amount", "opened", "city", "country", "kind"),
@@ -94,6 +101,57 @@ def test_a_category_that_nearly_always_has_one_value_depends_on_nothing() -> Non
     codes = np.stack([np.arange(1_000) % 40, (np.arange(1_000) % 40 == 0).astype(int)], 1) + FIRST_VALUE
 
     assert find_dependencies(codes, [43, 5]) == []
+
+
+def test_rules_that_the_training_rows_themselves_break_too_often_are_left_out() -> None:
+    train, dev = _rows(1_200, 0), _rows(300, 1)
+    train.dense[0, 0], train.dense[1, 0] = 12.0, -15.0  # each far beyond all other rows
+    train.codes[:, 2] = torch.where(train.codes[:, 2] == FIRST_VALUE + 2, FIRST_VALUE, train.codes[:, 2])
+    train.codes[2, 2] = FIRST_VALUE + 2  # the only row of its kind: new to all others
+
+    impossible = _learned(train, dev)
+
+    # one of 1,200 rows is within the share: the new kind is, the range with two exceptions is not
+    assert not torch.isfinite(impossible.high[0]) and not torch.isfinite(impossible.low[0])
+    assert impossible.of_unseen[:, [2, 4]].sum(0).tolist() == [IMPOSSIBLE_SCORE, IMPOSSIBLE_SCORE]
+
+
+def test_the_exceptions_of_a_category_are_the_values_that_a_fifth_of_the_rows_has_alone() -> None:
+    """Compare with random divisions: each row is in one of five parts, and new if the other parts lack its value."""
+    codes = np.repeat(np.arange(7), [1, 1, 2, 3, 3, 20, 40]) + FIRST_VALUE
+    generator, found = np.random.default_rng(0), []
+    for _ in range(10_000):
+        parts = generator.integers(0, 5, len(codes))
+        found.append(sum(not (codes[parts != parts[at]] == codes[at]).any() for at in range(10)))
+
+    assert _new_codes(codes) == pytest.approx(np.mean(found), abs=0.06)
+    assert _new_codes(np.array([RARE, RARE, MISSING, FIRST_VALUE])) == 3.0
+
+
+def test_columns_with_new_values_now_and_then_are_left_out_and_others_are_not() -> None:
+    """Ten columns of a long tail: without a limit, about 2 % of new rows would have a value that training lacks."""
+    layout = Layout(
+        columns=tuple(f"c{at}" for at in range(20)),
+        categories=tuple(Category(name=f"c{at}", column=at, size=FIRST_VALUE + 400) for at in range(20)),
+    )
+
+    def rows(count: int, seed: int) -> CellRows:
+        generator = np.random.default_rng(seed)
+        tails, few = np.minimum(generator.zipf(3.2, size=(count, 10)), 400) - 1, generator.integers(0, 9, (count, 10))
+        return CellRows(
+            torch.zeros(count, 0), torch.zeros(count, 0), torch.from_numpy(np.hstack([tails, few]) + FIRST_VALUE)
+        )
+
+    train, fresh = rows(2_000, 0), rows(20_000, 1)
+    is_known = np.stack([np.isin(fresh.codes[:, at], train.codes[:, at]) for at in range(20)], 1)
+    seen = torch.where(torch.from_numpy(is_known), fresh.codes, UNSEEN)
+    impossible = ImpossibleCells(layout)
+
+    impossible.learn(layout, train, rows(20, 2))
+
+    assert (seen == UNSEEN).any(1).float().mean() > 0.01
+    assert (impossible.of_unseen[10:] > 0).sum() == 10
+    assert (impossible.categories(seen) > 0).any(1).float().mean() < 3 * EXCEPTIONS  # the luckiest of the ten is kept
 
 
 def test_the_range_of_a_heavy_tail_is_wide() -> None:

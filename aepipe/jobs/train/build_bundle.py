@@ -29,6 +29,7 @@ from aepipe.inference.series_scores import score_windows, scores_with_memory
 from aepipe.inference.session import Session, usable_device
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.train.bundle_plan import BundlePlan, plan_bundle
+from aepipe.jobs.train.cell_calibration import with_training_cells
 from aepipe.jobs.train.cross_conformal import FOLDS, out_of_fold_scores
 from aepipe.jobs.train.fitting import (
     FittedModel,
@@ -236,10 +237,12 @@ def _calibrate(
         )
     scores, cells = exported.outputs["score"], exported.outputs.get("cell_z")
     cells = None if cells is None else cells[:, 0]
-    details = dict[str, str | int]()
+    with_training = None
+    if cells is not None and plan.is_cross_fitted:
+        with_training = with_training_cells(job, data, scorer.scorer, cells)
+    details, held_out = dict[str, str | int](), len(scores)
     calibration_rows = data.calibration_rows
     if plan.is_cross_conformal:
-        held_out = len(scores)
         out_of_fold = out_of_fold_scores(
             job,
             rows,
@@ -257,6 +260,8 @@ def _calibrate(
         details = {"method": "cross-conformal", "folds": FOLDS, "held_out": held_out, "out_of_fold": added}
         why = f"{held_out} held-out rows are too few for alpha"
         log.info("calibrated by %d-fold cross-conformal prediction: %s, %d training rows join them", FOLDS, why, added)
+    if with_training is not None and len(with_training) > len(scores):
+        cells, details = with_training, details | {"training_rows_of_cells": len(with_training) - held_out}
     calibration = threshold.calibrate(
         job,
         scores,

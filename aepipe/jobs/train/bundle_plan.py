@@ -9,6 +9,7 @@ from aepipe.calibration.conformal import check_support, rows_needed
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable, OptionInvalid
 from aepipe.heads.attribution import supports_perturbation
+from aepipe.heads.out_of_fold_cells import scores_without_model
 from aepipe.jobs import threshold_selection as threshold
 from aepipe.jobs.train.classification import class_names
 from aepipe.jobs.train.head_selection import refuse_few
@@ -18,6 +19,13 @@ from aepipe.models import families
 from aepipe.models.base import Model
 from aepipe.models.latent_priors import has_mixture
 from aepipe.models.layers.flow_matching import LEAST_ROWS
+
+CROSS_FITTED = 1_000
+"""Below this number of calibration rows, training rows calibrate the alarm for cells too.
+
+With it, the alarm has 5 ranks at the default alpha. One with one or two ranks depends on the most unusual normal cells
+of a few hundred rows.
+"""
 
 _FIRST_ROWS = 1_000  # nearly always enough to see that a column varies
 
@@ -35,6 +43,8 @@ class BundlePlan:
     """Training rows calibrate too, each scored by a model that did not learn from it."""
     most_out_of_fold: int | None = None
     """Number of such rows that are enough; None: all training rows."""
+    is_cross_fitted: bool = False
+    """Training rows calibrate the alarm for cells too, by predictors of cells that did not learn from them."""
 
 
 def plan_bundle(job: Job, data: TrainingData, *, head: str) -> BundlePlan:
@@ -62,9 +72,17 @@ def plan_bundle(job: Job, data: TrainingData, *, head: str) -> BundlePlan:
         check_support(rows, threshold.supported_alpha(job, rows))
         return BundlePlan(model, head, class_names(job, data), is_cross_conformal=True)
     # Each of two alarms needs rows for half of alpha. A fold costs a training, so that no more are scored.
-    needed = rows_needed(alpha / 2) if _has_cells(job, data.encoding.layout) else 0
+    has_cells = _has_cells(job, data.encoding.layout)
+    needed = rows_needed(alpha / 2) if has_cells else 0
     is_for_cells = held_out < needed <= rows
-    return BundlePlan(model, head, class_names(job, data), is_for_cells, needed - held_out)
+    is_cross_fitted = (
+        has_cells
+        and job.calibration.per is None
+        and max(held_out, needed) < CROSS_FITTED
+        and rows >= needed
+        and scores_without_model(data.encoding.layout)
+    )
+    return BundlePlan(model, head, class_names(job, data), is_for_cells, needed - held_out, is_cross_fitted)
 
 
 def _has_cells(job: Job, layout: Layout) -> bool:

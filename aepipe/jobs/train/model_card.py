@@ -30,6 +30,11 @@ def _lines(manifest: BundleManifest, curve: Curve, found: Found | None) -> Itera
             f"- calibration: {calibration['method']}, {calibration['folds']} folds; {calibration['out_of_fold']:,} "
             "training rows join the rows above with the scores of models that did not learn from them"
         )
+    if isinstance(calibration, dict) and (of_cells := calibration.get("training_rows_of_cells")):
+        yield (
+            f"- calibration of single cells: {of_cells:,} training rows join the rows above, scored by predictors of "
+            "cells that did not learn from them"
+        )
     yield f"- partitions: {', '.join(manifest.train_partitions) or 'all'}"
     yield f"- training: {len(curve.epochs)} epochs, best {curve.best_epoch}; {curve.stopped_because}"
     if (spent := curve.privacy) is not None:

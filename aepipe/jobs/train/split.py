@@ -50,6 +50,20 @@ def folds_of(schema: Schema, table: pa.Table, *, folds: int) -> np.ndarray:
     return (ranks if ranks.any() else np.arange(table.num_rows)) % folds
 
 
+def blocks_of(schema: Schema, table: pa.Table, *, folds: int) -> np.ndarray:
+    """Assign each row to a fold, int64 (B,): with an event time, to one of as many spans of it, else by `folds_of`.
+
+    Rows that depend on each other because they are close in time are then in one fold, as the rows of `split` are in
+    one part.
+    """
+    if schema.event_time is None:
+        return folds_of(schema, table, folds=folds)
+    order = _time_order(table.column(schema.event_time), _hashes(schema, table, pa.repeat("", table.num_rows)))
+    found = np.empty(len(order), np.int64)
+    found[order] = np.arange(len(order)) * folds // max(1, len(order))
+    return found
+
+
 def _by_rank(order: np.ndarray) -> np.ndarray:
     """Split rows in a given order by exact shares, rounded; each part has a row if there are three."""
     rows = len(order)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +65,8 @@ class TrainingData:
     """Labels that are modelled for samples; None if the job does not ask for them."""
     origins: Origins | None = None
     """Partitions of the encoded rows; None if the rows do not come from partitions."""
+    train_rows: pa.Table = field(kw_only=True)
+    """Source rows of the training part."""
     counted: tuple[Arrays, ...] = ()
     """Rows of the three parts, by the codes that synthetic rows have their values from; empty without codes."""
 
@@ -120,6 +122,7 @@ def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> Trai
         rows_read=rows.total,
         label_codes=LabelCodes(*map(encoding.encode_labels, (learned, dev_rows))) if encoding.labels else None,
         origins=None if of_train is None or of_calibration is None else Origins(of_train, of_calibration),
+        train_rows=learned,
         counted=(train, *_counted(encoding, rows)) if as_codes else (),
     )
 

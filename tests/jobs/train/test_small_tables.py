@@ -64,8 +64,9 @@ def test_three_hundred_rows_are_calibrated_for_alpha_of_one_percent(tmp_path: Pa
 def test_enough_held_out_rows_need_no_folds(tmp_path: Path) -> None:
     bundle = Bundle.open(train(write(tmp_path, [correlated(1_000, seed=1)])).bundle)
 
-    assert "calibration" not in bundle.manifest.details
-    assert bundle.calibration.n == bundle.manifest.rows["calibration"]
+    rows = bundle.manifest.rows
+    assert bundle.manifest.details["calibration"] == {"training_rows_of_cells": rows["train"]}
+    assert bundle.calibration.n == rows["calibration"]
 
 
 def sums(rows: int, *, seed: int, wrong: int = 0) -> pa.Table:
@@ -90,10 +91,56 @@ def test_a_fold_gives_an_alarm_for_cells_to_tables_with_too_few_held_out_rows(tm
     is_cell = rows["is_cell_anomaly"].to_numpy()
     assert held_out < 199 <= calibration.n < 199 + bundle.manifest.rows["train"] / 10 + 2
     assert bundle.manifest.details["calibration"]["out_of_fold"] == calibration.n - held_out
-    assert calibration.cell_alpha == pytest.approx(1 / (calibration.n + 1))
+    assert calibration.cells is not None
+    assert calibration.cells.n == held_out + bundle.manifest.rows["train"]  # each training row once
+    assert 0.004 < calibration.cell_alpha <= 0.01 - calibration.row_alpha
     assert is_cell[:200].mean() > 0.8
     assert is_cell[200:].mean() < 0.03
     assert max(share for stage, share in done if stage == "calibrate" and share < 1) == pytest.approx(10 / 11)
+
+
+@pytest.mark.slow
+def test_training_rows_calibrate_cells_so_that_new_values_of_normal_rows_do_not_hide_broken_sums(
+    tmp_path: Path,
+) -> None:
+    """About 1.5 % of the rows have a value that training lacks; with 200 calibration rows, they took the only rank."""
+
+    def rows(count: int, seed: int, wrong: int = 0) -> pa.Table:
+        table, rng = sums(count, seed=seed, wrong=wrong), np.random.default_rng(seed)
+        for at in range(5):
+            values = [f"v{value}" for value in np.minimum(rng.zipf(2.5, size=count), 999)]
+            table = table.append_column(f"c{at}", pa.array(values))
+        return table
+
+    job = write(tmp_path, [rows(1_000, 1), rows(4_000, 2, wrong=500)])
+
+    bundle = Bundle.open(train(job).bundle)
+    score(job)
+
+    found = pq.read_table(next((tmp_path / "out" / "small" / "scores" / "dt=2026-01-02").glob("*.parquet")))
+    calibration, counts = bundle.calibration, bundle.manifest.rows
+    assert calibration.n == counts["calibration"] < 250
+    assert calibration.cells is not None
+    assert calibration.cells.n == counts["calibration"] + counts["train"]
+    assert calibration.row_alpha + calibration.cell_alpha <= 0.01
+    assert f"calibration of single cells: {counts['train']} training rows" in (bundle.path / "card.md").read_text()
+    assert found["is_cell_anomaly"].to_numpy()[:500].mean() > 0.8
+    assert found["is_anomaly"].to_numpy()[500:].mean() < 0.02
+
+
+@pytest.mark.slow
+def test_cells_are_calibrated_on_held_out_rows_alone_after_a_drift(tmp_path: Path) -> None:
+    """The relation of the last rows differs, so that their cells are more unusual than cells of training rows."""
+    early, late = sums(800, seed=1), sums(400, seed=2)
+    late = late.set_column(2, "total", pa.array(late["total"].to_numpy() + 0.3 * late["other"].to_numpy()))
+    table = pa.concat_tables([early, late]).append_column("at", pa.array(np.arange(1_200)))
+    job = write(tmp_path, [table])
+    job.write_text(job.read_text().replace('path = "data"', 'path = "data"\nevent_time = "at"'))
+
+    calibration = Bundle.open(train(job).bundle).calibration
+
+    assert calibration.cells is not None
+    assert calibration.cells.n == calibration.n == 240
 
 
 @pytest.mark.slow
