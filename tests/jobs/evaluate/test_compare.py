@@ -96,7 +96,11 @@ def test_top_anomalies_are_shown_with_their_source(scored_cells: Path) -> None:
         table = read(source(scored_cells, name))
         row = table["case_id"].to_pylist().index(case)
         assert anomalies.source["mean_area"][index].as_py() == table["mean_area"][row].as_py()
-    assert anomalies.scores["score"].to_pylist() == sorted(anomalies.scores["score"].to_pylist(), reverse=True)
+    shown = anomalies.scores
+    is_cell = shown["is_cell_anomaly"].to_numpy()
+    lowest = np.where(is_cell, np.minimum(shown["p_value"], shown["cell_p_value"]), shown["p_value"])
+    order = list(zip(lowest.tolist(), (-shown["score"].to_numpy()).tolist(), strict=True))
+    assert order == sorted(order)
 
 
 def test_reasons_are_those_of_the_scores_whatever_the_job_says_now(scored_cells: Path) -> None:
