@@ -29,6 +29,7 @@ def out_of_fold_cells(
     *,
     most: int,
     seed: int,
+    alpha: float = 0.01,
 ) -> NDArray[np.float64]:
     """Return the score of the most unusual cell of training rows, in the order of their folds, (B,).
 
@@ -44,6 +45,7 @@ def out_of_fold_cells(
         folds: Fold of each training row, (B,).
         most: Greatest number of training rows and of dev rows, as for the scorer.
         seed: Seed of the scorer.
+        alpha: Alpha of the units of cells, as for the scorer.
     """
     layout = probe.model.layout
     kept = chosen_rows({**train, _FOLD: folds}, most, seed)
@@ -54,14 +56,14 @@ def out_of_fold_cells(
     for fold in np.unique(folds).tolist():
         inside = fold_of == fold
         if inside.any() and not inside.all():
-            found.append(_score_fold(layout, inputs.at(~inside), inputs.at(inside), fresh, seed=seed))
+            found.append(_score_fold(layout, inputs.at(~inside), inputs.at(inside), fresh, seed=seed, alpha=alpha))
     return np.concatenate(found)
 
 
 def _score_fold(
-    layout: Layout, others: CellInputs, fold: CellInputs, dev: CellInputs | None, *, seed: int
+    layout: Layout, others: CellInputs, fold: CellInputs, dev: CellInputs | None, *, seed: int, alpha: float
 ) -> NDArray[np.float64]:
-    scores = fit_on_inputs(layout, others, dev, seed=seed)
+    scores = fit_on_inputs(layout, others, dev, seed=seed, alpha=alpha)
     codes = _new_to(layout, others.rows.codes, fold.rows.codes)
     as_new = CellInputs(CellRows(fold.rows.dense, fold.rows.observed, codes), fold.attributions)
     found = [scores(each.rows, each.attributions, scores.ruled_out(each.rows)).score for each in as_new.batches()]

@@ -185,6 +185,7 @@ def fit_scorer(
     head: str,
     reasons: int,
     has_cells: bool = False,
+    alpha: float = 0.01,
     seed: int = 0,
     mixture: Mixture | None = None,
     classes: Classes | None = None,
@@ -199,6 +200,7 @@ def fit_scorer(
         head: Name from `heads.names()`.
         reasons: Number of reasons per row.
         has_cells: Score the most unusual cells too, if reasons are columns.
+        alpha: Share of normal rows that may be flagged, which the units of cells depend on.
         seed: Seed for the choice of rows.
         mixture: Mixture model of the latents whose components become clusters.
         classes: Fitted classifier of the latents.
@@ -219,7 +221,7 @@ def fit_scorer(
     else:
         attribution = LossAttribution(LossScale(torch.cat([learned.losses, fresh.losses])))
     if has_cells and reasons and (supports_perturbation(model.layout) or model.layout.texts):
-        cells = fit_cell_scores(probe, attribution, train, dev, most=FITTED_ROWS, seed=seed)
+        cells = fit_cell_scores(probe, attribution, train, dev, most=FITTED_ROWS, seed=seed, alpha=alpha)
     clusters = None if mixture is None else Clusters(mixture)
     scorer = Scorer(probe, fitted, attribution, reasons=reasons, cells=cells, clusters=clusters, classes=classes)
     return scorer.to(next(iter(model.state_dict().values())).device).eval()

@@ -231,9 +231,23 @@ def test_the_rounding_of_a_text_that_is_equal_in_all_rows_is_small_against_its_u
     scores = CellScores(layout, fit_predictor(layout, rows, rows, seed=0))
     rounding = torch.full((50, len(layout.columns)), 1e-7)
 
-    scores.learn_units(torch.ones(50, len(scores.per_error)), rounding)
+    scores.learn_units(torch.ones(50, len(scores.per_error)), rounding, alpha=0.01)
 
     assert float(scores.per_attribution[text.column]) == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(("alpha", "share"), [(1e-4, 0.002), (0.01, 0.002), (0.02, 0.004), (0.05, 0.01), (0.2, 0.01)])
+def test_the_unit_of_a_cell_is_a_quantile_near_those_that_alpha_flags(alpha: float, share: float) -> None:
+    rows = CellRows(torch.zeros(50, 3), torch.ones(50, 3), torch.full((50, 2), FIRST_VALUE))
+    scores = CellScores(LAYOUT, fit_predictor(LAYOUT, rows, rows, seed=0))
+    generator = np.random.default_rng(0)
+    errors = 100 * generator.exponential(size=(2_000, len(scores.per_error)))
+    attributions = 10 * generator.exponential(size=(2_000, len(LAYOUT.columns)))
+
+    scores.learn_units(torch.from_numpy(errors), torch.from_numpy(attributions), alpha=alpha)
+
+    np.testing.assert_allclose(scores.per_error, 1 / np.quantile(errors, 1 - share, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(scores.per_attribution, 1 / np.quantile(attributions, 1 - share, axis=0), rtol=1e-5)
 
 
 def test_unknown_tokens_are_not_ruled_out() -> None:

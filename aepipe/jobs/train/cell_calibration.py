@@ -46,6 +46,7 @@ def with_training_cells(job: Job, data: TrainingData, scorer: Scorer, cells: Dou
         blocks_of(data.encoding.schema, data.train_rows, folds=FOLDS),
         most=FITTED_ROWS,
         seed=job.train.seed,
+        alpha=job.calibration.alpha,
     )
     added = added[np.isfinite(added)]
     if score_higher(cells, added):

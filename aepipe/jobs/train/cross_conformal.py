@@ -101,6 +101,7 @@ def _score_fold(job: Job, data: TrainingData, *, head: str, device: Literal["cpu
             head=head,
             reasons=reasons,
             has_cells=job.calibration.has_cells,
+            alpha=job.calibration.alpha,
             seed=job.train.seed,
         ).cpu()
     rows = (torch.from_numpy(data.calibration[port.name]) for port in data.encoding.layout.ports)

@@ -122,6 +122,7 @@ def fit_bundle_scorer(
         head=head.name,
         reasons=0 if job.series is not None else job.score.reasons,  # a point has a channel instead
         has_cells=job.calibration.has_cells,
+        alpha=job.calibration.alpha,
         seed=seed,
         mixture=mixture,
         classes=None if found is None else found.classes,
