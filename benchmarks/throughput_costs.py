@@ -62,11 +62,15 @@ def _without(tables: list[pa.Table], prefix: str) -> list[pa.Table]:
 
 
 def _infer(night: Night, *, reasons: bool) -> Callable[[], object]:
-    """Return a function that runs the whole scorer, or the part that returns latents and scores."""
+    """Return a function that runs the part of the scorer that returns latents, scores and, if asked for, reasons.
+
+    The alarm for cells, which needs a part of the same attributions, is left out of both.
+    """
     bundle = Bundle.open(night.bundle)
     onnx, info = bundle.part("scorer")
-    kept = [port.name for port in info.outputs if reasons or not port.name.startswith("reason")]
-    return over_resident(night, bundle, onnx if reasons else _pruned(onnx, kept))
+    left_out = ("cell",) if reasons else ("cell", "reason")
+    kept = [port.name for port in info.outputs if not port.name.startswith(left_out)]
+    return over_resident(night, bundle, _pruned(onnx, kept))
 
 
 def _pruned(onnx: bytes, outputs: list[str]) -> bytes:

@@ -244,7 +244,8 @@ def lines(found: Mapping[str, Mapping[str, Step]], *, nights: int) -> Iterator[s
         ]
         if len(parts) == 2:
             yield ""
-            yield f"Reasons take {100 * parts[0] / parts[1]:.0f} % of that night's CPU seconds ({name})."
+            share = 100 * parts[0] / parts[1]
+            yield f"Reasons take {share:.0f} % of that night's CPU seconds ({name}), without the alarm for cells."
 
 
 def _cells(step: str, steps: Mapping[str, Step], names: Sequence[str], *, nights: int) -> Iterator[str]:

@@ -49,7 +49,9 @@ def test_graphs_are_given_per_row_and_reasons_as_a_share_of_a_night() -> None:
     rows = table_rows(found)
 
     assert [row.split("|")[2:4] for row in rows] == [[" 4.00 us ", " 2.00 us "], [" 1.00 us ", "  "]]
-    assert "Reasons take 25 % of that night's CPU seconds (now)." in list(lines(found, nights=365))
+    assert "Reasons take 25 % of that night's CPU seconds (now), without the alarm for cells." in list(
+        lines(found, nights=365)
+    )
 
 
 def test_a_checkout_without_a_step_has_empty_cells() -> None:
