@@ -94,6 +94,37 @@ def test_every_command_works_on_an_object_store(job: Path, any_store: Store) -> 
 
 
 @pytest.mark.slow
+def test_what_baselines_learned_is_kept_in_the_store(job: Path, any_store: Store) -> None:
+    store = any_store
+
+    def put(day: int) -> None:
+        rows = numbers(300, seed=day)
+        store.put_table(f"rows/dt=2026-01-0{day}/p.parquet", rows.append_column("bad", [[True, *[False] * 29] * 10]))
+
+    def kept() -> list[str]:
+        return [key for key in store.keys if "/.aepipe/baselines/" in key]
+
+    for day in (1, 2, 3):
+        put(day)
+    text = Path("job.toml").read_text().replace("[data]", '[data]\nlabels = ["bad"]')
+    Path("job.toml").write_text(f'{text}[evaluate]\nanomaly = "bad = true"\n')
+    call("train")
+    call("score")
+    assert "wrote" in call("report")
+    (first,) = kept()
+
+    put(4)
+    call("score")
+    assert "wrote" in call("report")
+    assert kept() == [first]
+    assert "has changed since it was written" in " ".join(call("report").split())
+
+    call("forget", "dt=2026-01-01", "--yes")
+    assert kept() == []
+    assert "wrote" in call("report")
+
+
+@pytest.mark.slow
 def test_a_job_file_may_lie_in_the_store(job: Path, any_store: Store) -> None:
     store, rows = any_store, str(any_store.bucket / "rows").encode()
     store.put("jobs/job.toml", (job / "job.toml").read_bytes().replace(rows, b"../rows"))
