@@ -164,7 +164,7 @@ def cell_inputs(probe: ModelProbe, attribution: nn.Module, arrays: Arrays) -> Ce
 
 @torch.no_grad()
 def fit_cell_scores(
-    probe: ModelProbe, attribution: nn.Module, train: Arrays, dev: Arrays, *, most: int, seed: int, alpha: float = 0.01
+    probe: ModelProbe, attribution: nn.Module, train: Arrays, dev: Arrays, *, most: int, seed: int, alpha: float
 ) -> CellScores:
     """Fit the scores of cells from at most `most` rows of each split; dev rows may be empty. alpha: `share_beyond`."""
     learned, fresh = (cell_inputs(probe, attribution, chosen_rows(rows, most, seed)) for rows in (train, dev))

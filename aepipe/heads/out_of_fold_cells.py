@@ -29,7 +29,7 @@ def out_of_fold_cells(
     *,
     most: int,
     seed: int,
-    alpha: float = 0.01,
+    alpha: float,
 ) -> NDArray[np.float64]:
     """Return the score of the most unusual cell of training rows, in the order of their folds, (B,).
 

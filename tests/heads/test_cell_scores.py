@@ -48,7 +48,7 @@ def fitted() -> tuple[ModelProbe, CellScores, object]:
     probe = ModelProbe(families.build(LAYOUT, Model(family="pca"), seed=0)).eval()
     train, dev = _rows(ROWS, 0), _rows(300, 1)
     attribution = fit_attribution(probe, train, dev, most=ROWS, seed=0)
-    return probe, fit_cell_scores(probe, attribution, train, dev, most=ROWS, seed=0), attribution
+    return probe, fit_cell_scores(probe, attribution, train, dev, most=ROWS, seed=0, alpha=0.01), attribution
 
 
 @torch.no_grad()
@@ -191,7 +191,7 @@ def test_a_table_of_categories_alone_has_ruled_out_cells() -> None:
     probe = ModelProbe(families.build(layout, Model(family="pca"), seed=0)).eval()
     codes = {name: {"cat": _rows(rows, seed)["cat"]} for name, rows, seed in (("train", 400, 0), ("dev", 200, 1))}
     attribution = fit_attribution(probe, codes["train"], codes["dev"], most=400, seed=0)
-    scores = fit_cell_scores(probe, attribution, codes["train"], codes["dev"], most=400, seed=0)
+    scores = fit_cell_scores(probe, attribution, codes["train"], codes["dev"], most=400, seed=0, alpha=0.01)
 
     with torch.no_grad():
         outputs = probe(torch.tensor([[UNSEEN, FIRST_VALUE], [FIRST_VALUE, FIRST_VALUE]]))

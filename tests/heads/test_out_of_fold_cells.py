@@ -43,7 +43,7 @@ def _model(train: Rows, dev: Rows) -> tuple[ModelProbe, Attribution]:
 def _fresh(train: Rows, dev: Rows, new: Rows) -> np.ndarray:
     """Return the greatest cell scores of new rows by a fit on training rows."""
     probe, attribution = _model(train, dev)
-    scores = fit_cell_scores(probe, attribution, train, dev, most=1_000, seed=0)
+    scores = fit_cell_scores(probe, attribution, train, dev, most=1_000, seed=0, alpha=0.01)
     outputs = probe(torch.from_numpy(new["num"]), torch.from_numpy(new["cat"]))
     rows = CellRows.of(outputs.row)
     return np.asarray(scores(rows, attribution(outputs), scores.ruled_out(rows)).score[:, 0].double())
@@ -56,7 +56,7 @@ def test_a_row_has_the_score_that_a_fit_on_the_other_folds_gives_it() -> None:
     )
     probe, attribution = _model(train, dev)
 
-    found = out_of_fold_cells(probe, attribution, train, dev, folds, most=1_000, seed=0)
+    found = out_of_fold_cells(probe, attribution, train, dev, folds, most=1_000, seed=0, alpha=0.01)
 
     expected = []
     for fold in range(4):
@@ -74,7 +74,7 @@ def test_a_rare_value_is_new_to_the_other_folds() -> None:
     train["cat"][0] = RARE
     probe, attribution = _model(train, dev)
 
-    found = out_of_fold_cells(probe, attribution, train, dev, np.arange(400) % 4, most=1_000, seed=0)
+    found = out_of_fold_cells(probe, attribution, train, dev, np.arange(400) % 4, most=1_000, seed=0, alpha=0.01)
 
     assert found[0] > IMPOSSIBLE_SCORE > found[1:].max()
 
@@ -84,7 +84,7 @@ def test_training_rows_score_as_new_rows_do_out_of_fold_and_lower_otherwise() ->
     train, dev, new = _rows(500, 0), _rows(100, 1), _rows(3_000, 2)
     probe, attribution = _model(train, dev)
 
-    found = out_of_fold_cells(probe, attribution, train, dev, np.arange(500) % 10, most=1_000, seed=0)
+    found = out_of_fold_cells(probe, attribution, train, dev, np.arange(500) % 10, most=1_000, seed=0, alpha=0.01)
 
     assert ks_2samp(found, _fresh(train, dev, new)).pvalue > 0.01
 
@@ -93,7 +93,9 @@ def test_at_most_the_given_number_of_rows_is_scored() -> None:
     train, dev = _rows(400, 0), _rows(80, 1)
     probe, attribution = _model(train, dev)
 
-    assert len(out_of_fold_cells(probe, attribution, train, dev, np.arange(400) % 4, most=150, seed=0)) == 150
+    assert (
+        len(out_of_fold_cells(probe, attribution, train, dev, np.arange(400) % 4, most=150, seed=0, alpha=0.01)) == 150
+    )
 
 
 @pytest.mark.parametrize(("layout", "expected"), [(LAYOUT, True), (LAYOUTS["text"], False)])
