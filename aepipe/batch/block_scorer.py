@@ -14,7 +14,7 @@ from aepipe.batch.scan_plan import passthrough_columns
 from aepipe.bundles.bundle import Bundle
 from aepipe.errors import SchemaMismatch
 from aepipe.inference.batch_runner import BATCH_ROWS, Runner
-from aepipe.inference.output_schema import CELL_FLAG, FLAG, OutputTable, Predictions
+from aepipe.inference.output_schema import CELL_FLAG, FLAG, OutputTable, Predictions, without_taken_labels
 from aepipe.inference.predictions import PostProcessor
 from aepipe.inference.session import Session
 from aepipe.layout import Port
@@ -53,11 +53,11 @@ class BlockScorer:
 
     Args:
         bundle: model.
-        passthrough: columns of the source that are copied to the outputs.
+        passthrough: columns of the source that are copied to the outputs, but for labels with the name of an output.
         features: write the features too.
 
     Raises:
-        SchemaMismatch: a passthrough column has the name of an output column.
+        SchemaMismatch: a passthrough column that is not a label has the name of an output column.
     """
 
     def __init__(self, bundle: Bundle, passthrough: tuple[pa.Field, ...], *, features: bool) -> None:
@@ -66,9 +66,10 @@ class BlockScorer:
         self._passthrough = passthrough
         self._entity = bundle.encoding.schema.entity if bundle.calibration.entities else ()
         self._ports = tuple(bundle.part("scorer")[1].outputs)
-        self.tables = {"scores": OutputTable(passthrough, self._post.score_columns, model_version=bundle.version)}
+        labels, scores = bundle.encoding.schema.labels, self._post.score_columns
+        copied = without_taken_labels(passthrough, labels, {column.name for column in scores})
+        self.tables = {"scores": OutputTable(copied, scores, model_version=bundle.version)}
         if features:
-            labels = bundle.encoding.schema.labels
             kept = [field for field in passthrough if field.name not in labels]
             self.tables["features"] = OutputTable(kept, self._post.feature_columns, model_version=bundle.version)
         self.fields = {name: fields_of(table.schema) for name, table in self.tables.items()}

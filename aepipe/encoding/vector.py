@@ -17,7 +17,7 @@ from aepipe.tables.schema import Column
 class VectorCodec(Codec):
     """Encoder of vectors, `num[:, j] = float32(element)`.
 
-    All elements of a null list are missing; a list of another length is invalid.
+    All elements of a null or empty list are missing; a list of another length is invalid.
     """
 
     kind: Literal["vector"] = "vector"
@@ -68,8 +68,9 @@ def grid_of(array: pa.Array, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Return elements float64 (B, length), NaN if missing, and the mask of rows of another length, bool (B,)."""
     lists = flat(array)
     sizes = lists.ends - lists.starts
-    wrong = (sizes != length) & ~lists.nulls
-    right = ~wrong & ~lists.nulls
+    missing = lists.nulls | (sizes == 0)
+    wrong = (sizes != length) & ~missing
+    right = ~wrong & ~missing
     grid = np.full((len(sizes), length), np.nan)
     elements = lists.values.cast(pa.float64(), safe=False)
     values, nulls = values_of(elements), nulls_of(elements)

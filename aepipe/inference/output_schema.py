@@ -1,6 +1,6 @@
 """Columns of `scores` and `features`: names, types, order and values, said once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -17,6 +17,19 @@ FLAG = "is_anomaly"
 CELL_COLUMN, CELL_Z, CELL_P_VALUE, CELL_FLAG = "cell_column", "cell_z", "cell_p_value", "is_cell_anomaly"
 CELLS = (CELL_COLUMN, CELL_Z, CELL_P_VALUE, CELL_FLAG)
 """Columns of the alarm for cells; bundles without it do not write them."""
+SCORE_NAMES = frozenset(
+    {
+        "score",
+        "p_value",
+        "p_extrapolated",
+        FLAG,
+        "invalid_reason",
+        "predicted_class",
+        "class_confidence",
+        *CELLS,
+    }
+)
+"""Columns of the scores whose name no key or event time may have; some are written by some bundles only."""
 
 Nulls = NDArray[np.bool_] | None
 
@@ -148,6 +161,16 @@ def feature_columns(ports: Mapping[str, Port], names: Mapping[str, Sequence[str]
         for index, (port, columns) in enumerate(names.items())
         for column, name in enumerate(columns)
     )
+
+
+def without_taken_labels(
+    passthrough: Sequence[pa.Field], labels: Container[str], columns: Container[str]
+) -> tuple[pa.Field, ...]:
+    """Leave out labels that have the name of an output column: such as `is_anomaly`, the truth and the flag.
+
+    Evaluations read labels from the source, so that the outputs can do without them.
+    """
+    return tuple(field for field in passthrough if field.name not in labels or field.name not in columns)
 
 
 class OutputTable:

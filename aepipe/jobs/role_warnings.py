@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from aepipe.config.job import Job
+from aepipe.inference.output_schema import SCORE_NAMES
 from aepipe.tables.arrow_types import innermost, sort_of
 from aepipe.tables.roles.sampled_values import count_distinct, joined
 from aepipe.tables.schema import Schema
@@ -15,6 +16,16 @@ MOST_ROWS_COMPARED = 200_000
 _FEWEST_ROWS = 30
 _MOST_CLASSES = 1_000
 _MOST_NAMED = 5
+
+
+def taken_label_warnings(schema: Schema) -> Iterator[str]:
+    """Yield a warning for each label that has the name of a column of the scores."""
+    for name in schema.labels:
+        if name in SCORE_NAMES:
+            yield (
+                f"label '{name}' has the name of a column of the scores, which hold the model's '{name}' and not the "
+                "label. Evaluations read it from the source."
+            )
 
 
 def modelled_label_warnings(

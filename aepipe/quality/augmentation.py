@@ -12,7 +12,7 @@ from aepipe.metrics.ranking import Interval, average_precision
 from aepipe.quality.alignment import Columns, Rows
 from aepipe.quality.design_matrix import stacked, tree_matrix
 from aepipe.quality.intervals import delong, mean_of
-from aepipe.quality.learners import boosted_trees, one_thread
+from aepipe.quality.learners import boosted_trees, fit_trees, one_thread
 
 MOST_ROWS = 100_000
 FEWEST_OF_A_CLASS = 10
@@ -120,7 +120,8 @@ def augmentation(
     scores: dict[str, NDArray[np.float64]] = {}
     with one_thread():
         for each in trainings:
-            learner = boosted_trees(is_category, seed=seed, is_weighted=each.is_weighted).fit(each.values, each.truth)
+            learner = boosted_trees(is_category, seed=seed, is_weighted=each.is_weighted)
+            fit_trees(learner, each.values, each.truth)
             scores[each.name] = np.asarray(learner.decision_function(test), np.float64)
     generator, truth = np.random.default_rng(seed), is_rare[1]
     classes = np.flatnonzero(truth), np.flatnonzero(~truth)

@@ -10,7 +10,7 @@ from aepipe.metrics.ranking import Interval
 from aepipe.quality.alignment import Columns, Rows
 from aepipe.quality.design_matrix import linear_matrix, stacked, tree_matrix
 from aepipe.quality.intervals import delong, mean_of
-from aepipe.quality.learners import boosted_trees, one_thread
+from aepipe.quality.learners import boosted_trees, fit_trees, one_thread
 
 FOLDS = 5
 FEWEST_ROWS = 500
@@ -61,8 +61,10 @@ def two_sample(columns: Columns, real: Rows, synthetic: Rows, *, seed: int) -> T
     matrix = tree_matrix(columns, both)
     with one_thread():
         trees = _Folds(matrix.values, truth, seed)
-        auroc = trees.auroc(lambda: boosted_trees(matrix.is_category, seed=seed))
-        logistic = _Folds(linear_matrix(both), truth, seed).auroc(lambda: LogisticRegression(max_iter=300))
+        auroc = trees.auroc(lambda *rows: fit_trees(boosted_trees(matrix.is_category, seed=seed), *rows))
+        logistic = _Folds(linear_matrix(both), truth, seed).auroc(
+            lambda *rows: LogisticRegression(max_iter=300).fit(*rows)
+        )
         used = _shuffling_losses(columns.names, trees, generator)
     order = np.argsort(-trees.scores[count:], kind="stable")[:MOST_IMPLAUSIBLE]
     certain = 1 / (1 + np.exp(-trees.scores[count:]))
@@ -83,11 +85,11 @@ class _Folds:
         self._splits = list(folds.split(truth, truth))
         self.first: tuple[_Classifier, NDArray[np.int64]]  # learner and tested rows of the first fold
 
-    def auroc(self, create: Callable[[], "_Classifier"]) -> Interval:
+    def auroc(self, fit: Callable[[NDArray[np.float64], NDArray[np.bool_]], "_Classifier"]) -> Interval:
         """Fit all folds and average their AUROC, with a 95 % interval."""
         estimates = []
         for at, (train, test) in enumerate(self._splits):
-            learner = create().fit(self.matrix[train], self.truth[train])
+            learner = fit(self.matrix[train], self.truth[train])
             self.scores[test] = learner.decision_function(self.matrix[test])
             estimates.append(delong(self.truth[test], self.scores[test]))
             if at == 0:

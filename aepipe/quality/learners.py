@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    _Trees = TypeVar("_Trees", HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 
 
 def boosted_trees(
@@ -23,6 +25,15 @@ def boosted_trees(
         early_stopping=False,
         random_state=seed & 0xFFFFFFFF,
     )
+
+
+def fit_trees(learner: "_Trees", values: NDArray[np.float64], target: NDArray[np.generic]) -> "_Trees":
+    """Fit boosted trees to rows (B, D), NaN if missing, and their targets (B,).
+
+    A column of NaN only is constant for the trees, since scikit-learn cannot bin a column without values.
+    """
+    is_empty = np.isnan(values).all(axis=0)
+    return learner.fit(np.where(is_empty, 0.0, values) if is_empty.any() else values, target)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from aepipe.metrics.ranking import Interval
 from aepipe.quality.alignment import Columns, Rows
 from aepipe.quality.design_matrix import stacked, tree_matrix
 from aepipe.quality.intervals import delong, mean_of
-from aepipe.quality.learners import boosted_trees, one_thread
+from aepipe.quality.learners import boosted_trees, fit_trees, one_thread
 from aepipe.quality.nearest_neighbours import distance_blocks, nearest, scaled
 
 FEWEST_ROWS = 50
@@ -123,7 +123,7 @@ def _attacks(
     truth = np.arange(learned) >= len(reference)
     with one_thread():
         learner = boosted_trees(matrix.is_category, seed=seed, is_weighted=True)
-        learner.fit(matrix.values[:learned], truth)
+        fit_trees(learner, matrix.values[:learned], truth)
         yield "classifier", learner.decision_function(matrix.values[learned:])
 
 

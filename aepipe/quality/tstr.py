@@ -11,7 +11,7 @@ from aepipe.metrics.ranking import Interval
 from aepipe.quality.alignment import Columns, Rows
 from aepipe.quality.design_matrix import stacked, tree_matrix
 from aepipe.quality.intervals import Z_95, delong
-from aepipe.quality.learners import boosted_trees, one_thread
+from aepipe.quality.learners import boosted_trees, fit_trees, one_thread
 
 MOST_ROWS, MOST_CELLS = 20_000, 800_000
 MOST_CLASSES = 20
@@ -97,7 +97,7 @@ def _fit_classes(task: _Task, which: int, column: str, seed: int) -> tuple[Measu
     scores = np.zeros((len(task.targets[2]), len(classes)))
     if len(np.unique(target)) > 1:  # a constant target cannot be learned: every row scores the same
         learner = boosted_trees(task.is_category, seed=seed)
-        found = learner.fit(task.matrices[which], target).predict_proba(task.matrices[2])
+        found = fit_trees(learner, task.matrices[which], target).predict_proba(task.matrices[2])
         for index, value in enumerate(learner.classes_):
             if value in classes:
                 scores[:, np.flatnonzero(classes == value)[0]] = found[:, index]
@@ -141,7 +141,7 @@ def _fit_number(task: _Task, which: int, column: str, seed: int) -> tuple[Measur
     learner = HistGradientBoostingRegressor(
         categorical_features=task.is_category, early_stopping=False, random_state=seed & 0xFFFFFFFF
     )
-    found = learner.fit(task.matrices[which], task.targets[which]).predict(task.matrices[2])
+    found = fit_trees(learner, task.matrices[which], task.targets[which]).predict(task.matrices[2])
     generator = np.random.default_rng(seed)
     drawn = [_r2(truth, found, generator.integers(0, len(truth), len(truth))) for _ in range(ROUNDS)]
     low, high = np.quantile(drawn, [0.025, 0.975])

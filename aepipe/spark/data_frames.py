@@ -84,6 +84,8 @@ def _answers(
     empty = to_arrow_schema(rows.select(needed).schema).empty_table()
     # here, not on a worker: a fault of the columns is one sentence and starts no task
     answered = _plain(_answer(TableModel(bundle, device="cpu"), answer, empty))
+    if keep is None:
+        kept = [name for name in kept if name not in bundle.encoding.schema.labels or name not in answered.column_names]
     taken = [name for name in kept if name in {*answered.column_names, MODEL_VERSION}]
     if taken:
         raise SchemaMismatch(

@@ -101,7 +101,7 @@ def infer(
         fields.append(field)
     arrow = pa.schema(fields)
     if to_propose:
-        columns = without_baskets(columns, arrow)
+        columns = without_baskets(columns, arrow, sample)
     columns, more = _without_other_columns(columns, job, to_train=to_train)
     faults += more
     schema = Schema.of(columns, arrow, event_time=job.data.event_time, entity=job.data.entity)

@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -10,6 +11,10 @@ from aepipe.tables.arrow_types import innermost, list_depth, plain, sort_of
 from aepipe.tables.schema import Column
 
 REMEDY = 'name it under [columns] as "key", "label" or "ignore"'
+_NAME = "name it series"
+_MOST_EMPTY = 0.1
+"""Share of invalid rows that quarantines a partition by default."""
+_FEWEST_STEPS = 8
 _EXAMPLE = '{kind = "image", shape = [1, 28, 28]}'
 
 
@@ -32,7 +37,7 @@ def kind_of_lists(
     asked: Literal["vector", "series"] | None,
     shape: tuple[int, ...] | None,
 ) -> ListKind:
-    """Infer the kind of a column of lists: vectors if all have one length, else windows.
+    """Infer the kind of a column of lists: vectors if all have one length or are empty, else windows.
 
     Args:
         kind: Arrow type of the column.
@@ -57,6 +62,8 @@ def kind_of_lists(
     if shape is not None and len(shape) == 1:
         return ListKind("vector", "the job gives its length", shape)
     lengths = _lengths(values)
+    if len(lengths) > 1 and lengths[0] == 0:  # a missing vector is often written as an empty list
+        lengths = lengths[1:]
     if not lengths or lengths[-1] == 0 or (len(lengths) > 1 and asked == "vector"):
         found = f"lists of {lengths[0]} to {lengths[-1]} numbers" if lengths else "lists of unknown length"
         raise ListsRefused(f"{found}, which are not vectors: give all the same length, or {REMEDY}")
@@ -98,17 +105,30 @@ def _lengths(values: pa.ChunkedArray | None) -> list[int]:
     return [] if values is None else sorted(pc.unique(pc.list_value_length(values).drop_null()).to_pylist())
 
 
-def without_baskets(columns: list[Column], arrow: pa.Schema) -> list[Column]:
-    """Ignore lists of integers in a table with other columns: sets of codes rather than windows of a series.
+def without_baskets(columns: list[Column], arrow: pa.Schema, sample: pa.Table | None) -> list[Column]:
+    """Ignore lists in a table with other columns that hardly are windows of a series.
 
     As windows they would be modelled alone, without the other columns.
     """
     others = [column for column in columns if column.kind not in ("series", "key", "label", "ignore")]
-    why = "lists of integers, often sets of codes; as windows of a series they would be modelled alone: name it series"
-    ignored = {"kind": "ignore", "why": why}
-    return [
-        column.model_copy(update=ignored)
-        if others and column.kind == "series" and pt.is_integer(innermost(arrow.field(column.name).type))
-        else column
-        for column in columns
-    ]
+    kept = []
+    for column in columns:
+        if others and column.kind == "series" and (why := _why_no_window(arrow.field(column.name), sample)):
+            ignored = {"kind": "ignore", "why": f"{why}; as windows of a series they would be modelled alone: {_NAME}"}
+            column = column.model_copy(update=ignored)
+        kept.append(column)
+    return kept
+
+
+def _why_no_window(field: pa.Field, sample: pa.Table | None) -> str:
+    """Return why lists of numbers are hardly windows of a series; empty if they may be."""
+    if pt.is_integer(innermost(field.type)):
+        return "lists of integers, often sets of codes"
+    if sample is None or not len(sample) or sample.schema.names.count(field.name) != 1:
+        return ""
+    lengths = pc.fill_null(pc.list_value_length(sample[field.name]), 0).to_numpy()
+    empty = float(np.mean(lengths == 0))
+    if empty > _MOST_EMPTY:
+        return f"{empty:.0%} of its lists are empty or missing, and a window needs a value"
+    shortest = float(np.median(lengths))
+    return f"lists of {shortest:.0f} numbers in the median" if shortest < _FEWEST_STEPS else ""

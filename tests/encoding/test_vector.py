@@ -37,16 +37,16 @@ def test_each_element_is_a_feature_with_its_own_statistics() -> None:
     assert [number.std for number in numbers] == pytest.approx(values.std(axis=0))
 
 
-def test_a_list_of_another_length_is_invalid_and_a_null_one_missing() -> None:
+def test_a_list_of_another_length_is_invalid_and_a_null_or_empty_one_missing() -> None:
     two, three = [1.0, 2.0], [1.0, 2.0, 3.0]
 
     assert reason(pa.array([two]), pa.array([two, three, [], None])) == [
         "",
         "x has another length than 2",
-        "x has another length than 2",
+        "x is missing, and never was in training",
         "x is missing, and never was in training",
     ]
-    assert reason(pa.array([two, None]), pa.array([None, [1.0, None]])) == ["", ""]
+    assert reason(pa.array([two, None]), pa.array([None, [1.0, None], []])) == ["", "", ""]
 
 
 def test_a_missing_element_is_missing_alone() -> None:

@@ -171,6 +171,32 @@ def test_lists_of_integers_in_a_table_with_other_columns_are_proposed_to_be_igno
     assert not read_job(tmp_path / "alone.toml").columns
 
 
+@pytest.mark.parametrize(
+    ("lengths", "kind", "why"),
+    [
+        ((0, 5, 9), "ignore", "of its lists are empty or missing"),
+        ((1, 3, 5), "ignore", "lists of 3 numbers in the median"),
+        ((20, 30, 40), "series", "windows of a time series"),
+        ((0, 6, 6), "vector", "lists of 6 numbers"),
+        ((6, 6, 6), "vector", "lists of 6 numbers"),
+    ],
+)
+def test_lists_of_numbers_in_a_table_with_other_columns_are_windows_only_if_long_and_seldom_empty(
+    tmp_path: Path, lengths: tuple[int, int, int], kind: str, why: str
+) -> None:
+    """A table with a series has no other column, and a partition with many empty windows is quarantined."""
+    rng = np.random.default_rng(0)
+    readings = [rng.normal(size=length).tolist() for length in rng.choice(lengths, 100)]
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"amount": rng.normal(size=100), "readings": readings}), tmp_path / "data" / "a.parquet")
+
+    init(tmp_path / "data", name=None, job_path=tmp_path / "job.toml")
+
+    found = {column.name: column for column in inspect(tmp_path / "job.toml").columns}
+    assert (found["readings"].kind, found["amount"].kind) == (kind, "ignore" if kind == "series" else "number")
+    assert why in (tmp_path / "job.toml").read_text()
+
+
 def test_messages_are_proposed_as_text_and_a_job_without_the_proposal_ignores_them(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     lines = [f"disk {disk} of node {at} is {generator.integers(99)} % full" for at, disk in enumerate("abcde" * 60)]

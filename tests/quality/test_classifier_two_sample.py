@@ -56,6 +56,34 @@ def test_same_distribution_gives_chance_and_only_trees_detect_a_broken_relation(
     assert found.logistic.high < 0.6
 
 
+def test_column_without_values_in_any_row_or_in_a_fold_changes_nothing() -> None:
+    """scikit-learn cannot bin a column of NaN; a column with one value has none in the fold that tests this row."""
+    sides = rows(200, 0), rows(200, 1, slope=0.2)
+    expected = two_sample(COLUMNS, *sides, seed=0)
+    for known in (0, 1):
+        wider = []
+        for side in sides:
+            sparse = np.full((200, 1), np.nan)
+            sparse[:known] = 1.0
+            wider.append(replace(side, numbers=np.hstack([side.numbers, sparse])))
+
+        found = two_sample(Columns(("x", "y", "empty"), ("kind",), (3,)), *wider, seed=0)
+
+        assert found.trees == expected.trees
+        assert found.logistic.value == pytest.approx(expected.logistic.value, abs=0.02)
+
+
+@pytest.mark.parametrize("target", ["kind", "y"])
+def test_tstr_leaves_out_a_column_without_values(target: str) -> None:
+    sides = {"train": rows(300, 0), "held_out": rows(200, 1), "synthetic": rows(300, 2)}
+    empty = {name: np.full((len(side.numbers), 1), np.nan) for name, side in sides.items()}
+    wider = {name: replace(side, numbers=np.hstack([side.numbers, empty[name]])) for name, side in sides.items()}
+
+    found = downstream(Columns(("x", "y", "empty"), ("kind",), (3,)), target, **wider, seed=0)
+
+    assert found == downstream(COLUMNS, target, **sides, seed=0)
+
+
 def test_tstr_loss_measures_information_missing_from_synthetic_rows() -> None:
     sides = {"train": rows(800, 0), "held_out": rows(400, 1)}
 

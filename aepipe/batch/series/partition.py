@@ -27,6 +27,7 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.encoding.number import NumberCodec
 from aepipe.errors import DataUnreadable, SchemaMismatch, TooManyInvalid
 from aepipe.inference.batch_runner import Runner
+from aepipe.inference.output_schema import without_taken_labels
 from aepipe.inference.series_columns import PointPredictions, point_columns, point_schema
 from aepipe.inference.series_scores import (
     ScoredSteps,
@@ -184,7 +185,7 @@ class _SeriesScoring:
     """Scoring of one partition.
 
     Raises:
-        SchemaMismatch: a passthrough column has the name of an output column.
+        SchemaMismatch: a passthrough column that is not a label has the name of an output column.
     """
 
     def __init__(
@@ -196,8 +197,10 @@ class _SeriesScoring:
         self._stats = stats
         self._thresholds = thresholds
         self._history = 0 if bundle.memory is None else bundle.memory.history
-        self._schema = point_schema(plan.passthrough)
-        taken = [field.name for field in plan.passthrough if self._schema.names.count(field.name) > 1]
+        labels, own = stage.source.encoding.schema.labels, point_schema([]).names
+        self._copied = without_taken_labels(plan.passthrough, labels, own)
+        self._schema = point_schema(self._copied)
+        taken = [field.name for field in self._copied if self._schema.names.count(field.name) > 1]
         if taken:
             raise SchemaMismatch(
                 "keys and labels cannot be copied to the outputs:",
@@ -258,7 +261,7 @@ class _SeriesScoring:
         """Write all outputs and return the number of events."""
         with self._stats.timed("write"):
             sink = commit.open("scores", self._schema)
-            arrays = [points.passthrough[field.name] for field in self._plan.passthrough]
+            arrays = [points.passthrough[field.name] for field in self._copied]
             arrays += point_columns(points.predictions, self._bundle.version)
             sink.write(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
             count = self._write_events(points, commit)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pydantic import JsonValue
 
 from aepipe.config.job import Job
-from aepipe.inference.output_schema import CELL_FLAG, CELL_P_VALUE
+from aepipe.inference.output_schema import CELL_FLAG, CELL_P_VALUE, SCORE_NAMES
 from aepipe.inference.reason_words import cell_columns
 from aepipe.inference.table_model import TableModel
 from aepipe.inference.unlikely_tokens import describe_rows
@@ -84,9 +84,14 @@ class ScoreScan:
     rows: dict[str, np.ndarray]
 
 
+def _copied_label(job: Job) -> tuple[str, ...]:
+    """Return the first label of a job if the scores have a copy of it."""
+    return tuple(name for name in job.data.labels[:1] if name not in SCORE_NAMES)
+
+
 def scan_scores(scored: ScoredPartitions) -> ScoreScan:
     """Read the scores of each partition once, for all sections that need them."""
-    label, step = scored.job.data.labels[:1], max(1, sum(m.details.rows for m in scored.manifests) // POINTS)
+    label, step = _copied_label(scored.job), max(1, sum(m.details.rows for m in scored.manifests) // POINTS)
     reason = ["reason_1"] if scored.model.bundle.reasons else []
     scores, spaced, rows, reasons = [], {}, {}, Counter[str]()
     highest = max(1, MARKED_ROWS // len(scored.manifests))
@@ -205,7 +210,7 @@ def build_latent_map(scored: ScoredPartitions, scan: ScoreScan) -> page_model.La
         if z is None:
             return None
         points.append(z[scan.rows[manifest.partition]])
-    label = scored.job.data.labels[0] if scored.job.data.labels else "label"
+    label = next(iter(_copied_label(scored.job)), "label")
     tables = list(scan.spaced.values())
     scores, flagged = (np.concatenate([numpy_of(t[name]) for t in tables]) for name in _FLAGS)
     labels = [value for t in tables for value in (t[label].to_pylist() if label in t.column_names else [None] * len(t))]

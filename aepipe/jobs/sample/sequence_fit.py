@@ -10,7 +10,7 @@ import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from aepipe.quality.exact_copies import row_codes
-from aepipe.quality.learners import boosted_trees, one_thread
+from aepipe.quality.learners import boosted_trees, fit_trees, one_thread
 from aepipe.tables.arrow_types import plain
 from aepipe.tables.entities import Entities
 
@@ -214,4 +214,4 @@ def _classifier(real: NDArray[np.float64], other: NDArray[np.float64], seed: int
     """Fit boosted trees that tell real rows (or pairs) from others, as many of each."""
     matrix, truth = np.concatenate([real, other]), np.arange(len(real) + len(other)) < len(real)
     with one_thread():
-        return boosted_trees(np.zeros(matrix.shape[1], np.bool_), seed=seed).fit(matrix, truth)
+        return fit_trees(boosted_trees(np.zeros(matrix.shape[1], np.bool_), seed=seed), matrix, truth)

@@ -10,7 +10,12 @@ from aepipe.encoding.items import ItemsCodec
 from aepipe.encoding.text import TextCodec
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.inspect import column_gaps
-from aepipe.jobs.role_warnings import kind_warnings, label_copy_warnings, modelled_label_warnings
+from aepipe.jobs.role_warnings import (
+    kind_warnings,
+    label_copy_warnings,
+    modelled_label_warnings,
+    taken_label_warnings,
+)
 from aepipe.tables.arrow_types import sort_of
 from aepipe.tables.parquet_reader import Footer
 from aepipe.tables.partitions import Partition
@@ -46,6 +51,7 @@ def column_warnings(
         *text_time_warnings(schema, table),
         *label_copy_warnings(schema, table, labels=schema.labels),
         *modelled_label_warnings(job, schema),
+        *taken_label_warnings(schema),
         *left_out_warnings(job, schema),
         *column_gaps(footers),
         *kind_warnings(job, schema),

@@ -16,6 +16,7 @@ from aepipe.encoding import fit
 from aepipe.encoding.number import NumberCodec
 from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch, did_you_mean
 from aepipe.jobs.inspect import infer_schema, read_footers, refuse_training_faults
+from aepipe.jobs.role_warnings import taken_label_warnings
 from aepipe.jobs.train.series_nights import Origin, shares_before
 from aepipe.jobs.train.split import CALIBRATION, DEV, TRAIN
 from aepipe.jobs.train.training_rows import FEWEST_ROWS, TrainingRows, refuse_reserved, training_batches
@@ -120,7 +121,7 @@ def read_series(job: Job, partitions: tuple[Partition, ...]) -> SeriesTraining:
         rows = of_partitions(rows, partition)
     grid, origin = stage.grid(rows), Origin.of(rows, partition)
     steps = _of_steps(grid, _Parts(part, *origin))
-    warnings = [*rows_left_out, *_notes(job, stage, rows, grid)]
+    warnings = [*rows_left_out, *taken_label_warnings(schema), *_notes(job, stage, rows, grid)]
     rows_each = sum(footer.rows for footer in footers) / len(partitions)
     training = _cut(job, stage, grid, steps, rows=rows, origin=origin, schema_per_partition=rows_each)
     points = int(training.calibration.counts.sum())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch, did_you_mean
 from aepipe.expressions.condition import Condition
-from aepipe.inference.output_schema import CELLS
+from aepipe.inference.output_schema import SCORE_NAMES
 from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.inspect import infer_schema, read_footers, refuse_training_faults
 from aepipe.jobs.train.column_warnings import column_warnings
@@ -26,18 +26,6 @@ log = logging.getLogger(__name__)
 
 FEWEST_ROWS = 20
 MOST_LABELLED = 200_000
-OWN_OF_SCORES = frozenset(
-    {
-        "score",
-        "p_value",
-        "p_extrapolated",
-        "is_anomaly",
-        "invalid_reason",
-        "predicted_class",
-        "class_confidence",
-        *CELLS,
-    }
-)
 OWN_OF_SAMPLES = frozenset({"model_version", "seed"})
 _FORMS = 5
 """Copies of a row in memory: as read, filtered, encoded, and twice as network input."""
@@ -112,12 +100,9 @@ def read_training_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
 
 
 def refuse_reserved(schema: Schema) -> None:
-    """Raise SchemaMismatch if a column has the name of an output column."""
-    taken = [
-        name
-        for name in schema.columns_read
-        if name in OWN_OF_SAMPLES or (name in OWN_OF_SCORES and name in schema.carried)
-    ]
+    """Raise SchemaMismatch if a column that is not a label has the name of an output column."""
+    copied = set(schema.carried) - set(schema.labels)
+    taken = [name for name in schema.columns_read if name in OWN_OF_SAMPLES or (name in SCORE_NAMES and name in copied)]
     if taken:
         raise SchemaMismatch(
             "the table", [f"has a column '{name}', a name of the outputs: rename it" for name in taken]

@@ -176,14 +176,20 @@ def _backbone_name(family: Family[BaseModel], layout: Layout, asked: str | None)
     return asked
 
 
+def _backbones_for(family: Family[BaseModel], layout: Layout) -> list[str]:
+    return [name for name in family.backbones if layout.kind in backbones.find(name).kinds]
+
+
 def _best_backbone(family: Family[BaseModel], layout: Layout) -> str:
     """Choose the default backbone: the best for the layout, otherwise the first that supports it."""
     best = backbones.best_for(layout.kind)
-    able = [name for name in family.backbones if layout.kind in backbones.find(name).kinds]
+    able = _backbones_for(family, layout)
     if not able:
+        others = [each for each in map(find, names()) if layout.given or not each.takes_conditions]
+        takers = " or ".join(each.name for each in others if _backbones_for(each, layout))
         raise OptionInvalid(
             f"[model] family '{family.name}' does not accept {layout.kind} rows: its backbones are "
-            f"{', '.join(family.backbones)}. Use another family."
+            f"{', '.join(family.backbones)}. Use {takers}."
         )
     return best if best in able else able[0]
 

@@ -336,7 +336,8 @@ def test_a_row_that_cannot_be_scored_is_left_out_of_training(cells: Path) -> Non
         ("score", "number", False),
         ("p_value", "number", False),
         ("score", "key", True),
-        ("is_anomaly", "label", True),
+        ("is_anomaly", "key", True),
+        ("is_anomaly", "label", False),
         ("seed", "number", True),
         ("model_version", "key", True),
     ],
@@ -353,4 +354,5 @@ def test_a_name_of_the_outputs_is_refused_where_two_columns_would_have_it(
         with pytest.raises(SchemaMismatch, match=f"has a column '{name}', a name of the outputs: rename it"):
             read_training_data(job, discover(job))
     else:
-        assert read_training_data(job, discover(job)).encoding.layout.columns == ("x", name)
+        modelled = ("x", name) if role == "number" else ("x",)
+        assert read_training_data(job, discover(job)).encoding.layout.columns == modelled

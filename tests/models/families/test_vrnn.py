@@ -248,7 +248,16 @@ def test_latents_learn_what_earlier_steps_cannot_predict() -> None:
 @pytest.mark.parametrize(
     "layout,keys,sentence",
     [
-        (MIXED, {}, "family 'vrnn' does not accept table rows: its backbones are recurrent"),
+        (
+            MIXED,
+            {},
+            "family 'vrnn' does not accept table rows: its backbones are recurrent. Use adversarial_ae or ae or",
+        ),
+        (
+            SERIES,
+            {"family": "vq_vae"},
+            "does not accept series rows: its backbones are mlp, conv. Use ae or vae or vrnn.",
+        ),
         (SERIES, {"trunk": "mlp"}, "trunk = 'mlp' is not one of family 'vrnn'"),
         (SERIES, {"latent": 999}, "latent = 999 is too wide: expected at most 256 per step"),
         (COLOUR.model_copy(update={"target": GREY.image}), {}, "it cannot reconstruct a target column"),
