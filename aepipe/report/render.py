@@ -5,12 +5,14 @@ from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from aepipe.report import formatting, pointer, sections, series, top_anomalies, traversals, what_if
+from aepipe.report.compiled_templates import CompiledTemplates
 from aepipe.report.figures import column_distributions, latent_map
 from aepipe.report.figures import scores as figures
 from aepipe.report.page_model import LatentMap, ReportPage, Samples, TopAnomalies
@@ -60,6 +62,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        bytecode_cache=CompiledTemplates([Path(__file__), Path(formatting.__file__)]),
     )
     filters: dict[str, Callable[..., str]] = {
         "count": formatting.count,

@@ -175,7 +175,7 @@ class DecodedSizes:
             ValueError: the footer is damaged.
         """
         groups = [group for group in groups if not self._is_small(group)]
-        if not groups:
+        if not groups or self._are_bounded(groups, rows):
             return rows
         with self._path.open("rb") as file:
             found = self._find(file, groups)
@@ -193,6 +193,21 @@ class DecodedSizes:
         """Return whether the rows of a row group are small even if each of them holds its largest value."""
         metadata = self._metadata.row_group(group)
         return not self._has_lists and metadata.total_byte_size * max(1, metadata.num_rows) <= _SMALL_BYTES
+
+    def _are_bounded(self, groups: Sequence[int], rows: int) -> bool:
+        """Return whether that many rows fit into a batch even if each of them holds all texts of its row group.
+
+        The pages are not looked at then, and the footer is not parsed, which takes .5 to 1 ms for a small file.
+        """
+        if self._has_lists:
+            return False
+        found = [self._metadata.row_group(group) for group in groups]
+        largest: int = max(group.total_byte_size for group in found)
+        widths = [column.width for column in self._columns.values()]
+        row_bytes = sum(_OFFSET if width is None else width for width in widths) + (largest if None in widths else 0)
+        together: int = min(rows, sum(group.num_rows for group in found))
+        # a dictionary is held twice, and a page
+        return together * row_bytes <= self._limits.batch and 3 * largest <= self._limits.open
 
     def _find(self, file: BinaryIO, groups: Sequence[int]) -> list[_ColumnPages]:
         """Return the columns that are read, with their pages where those may matter."""

@@ -27,7 +27,7 @@ from aepipe.metrics.events import EventRecall, event_recall
 from aepipe.metrics.ranking import (
     Interval,
     Ranking,
-    bootstrap_confusion,
+    bootstrap_alarms,
     bootstrap_ranking,
     confusion,
 )
@@ -268,12 +268,13 @@ class _Terms:
         of_series = None if self.in_series is None else self.in_series.measure(truth, scores, budget=self.budget)
         events = self.events(scores) if of_series is None else of_series.events
         intervals = bootstrap_ranking(ranking, seed=seed, rounds=rounds)
+        alarms = bootstrap_alarms(found, seed=seed, rounds=ROUNDS)
         return Contender(
             name=name,
             auroc=_measured(intervals.auroc),
             average_precision=_measured(intervals.average_precision),
-            precision=_measured(bootstrap_confusion(lambda each: each.precision, found, seed=seed, rounds=ROUNDS)),
-            recall=_measured(bootstrap_confusion(lambda each: each.recall, found, seed=seed, rounds=ROUNDS)),
+            precision=_measured(alarms.precision),
+            recall=_measured(alarms.recall),
             f1=found.f_beta(),
             alarms_per_night=found.flagged / nights,
             false_alarms_per_night=found.false_positives / nights,

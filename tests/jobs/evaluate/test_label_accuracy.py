@@ -8,7 +8,13 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from aepipe.jobs.evaluate.label_accuracy import fit_logistic_regression, label_accuracy, stratified_folds
+from aepipe.jobs.evaluate.label_accuracy import (
+    fit_logistic_regression,
+    label_accuracy,
+    standardised,
+    stratified_folds,
+    variances_without,
+)
 
 
 def table(rows: int, *, classes: int = 2, columns: int = 6) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
@@ -58,6 +64,37 @@ def test_weights_minimise_the_penalised_loss(start: float | None) -> None:
     found = fit_logistic_regression(rows, target == "z", start=None if start is None else np.full(5, start))
 
     np.testing.assert_allclose(found, [*exact.coef_[0], exact.intercept_[0]], rtol=1e-3, atol=1e-3)
+
+
+def test_a_wrong_curvature_only_costs_steps() -> None:
+    matrix, target = table(2_000)
+    rows = standardised(matrix[:, 2:])
+    penalty = np.array([0.25, 1.0, 4.0, 2.0, 0.0])
+
+    exact = fit_logistic_regression(rows, target == "z", penalty=penalty)
+    found = fit_logistic_regression(
+        rows, target == "z", penalty=penalty, start=np.full(5, 3.0), curvature=np.diag([1e-3, 1.0, 9.0, 1.0, 1e4])
+    )
+
+    scaled = rows[:, :-1].astype(np.float64) / np.sqrt(penalty[:-1])
+    known = LogisticRegression(solver="newton-cholesky", tol=1e-10).fit(scaled, target == "z").coef_[0]
+    np.testing.assert_allclose(exact[:-1] * np.sqrt(penalty[:-1]), known, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found, exact, rtol=2e-3, atol=2e-3)
+
+
+def test_variances_leave_out_one_block() -> None:
+    matrix, _ = table(500)
+    matrix[:, 2] = 1e9 + np.arange(500)
+    matrix[:100, 3], matrix[100:, 3] = np.arange(100), 5.0
+    rows = standardised(matrix)[:, :-1]
+    blocks = [slice(0, 100), slice(100, 300), slice(300, 500)]
+
+    found = list(variances_without(rows, blocks))
+
+    wide = rows.astype(np.float64)
+    np.testing.assert_allclose(wide.var(axis=0), [1, 0, 1, 1, 1, 1], atol=1e-6)
+    for block, variances in zip(blocks, found, strict=True):
+        np.testing.assert_allclose(variances, np.delete(wide, block, axis=0).var(axis=0), rtol=1e-4, atol=1e-12)
 
 
 def test_separable_classes_have_finite_weights() -> None:
