@@ -1,5 +1,7 @@
 """Statistics of numeric training values: centre, scale and decimals. Computed in float64."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from aepipe.layout import Number
@@ -51,6 +53,27 @@ def is_far(values: np.ndarray, center: float, scale: float) -> np.ndarray:
     """Return the mask of values that are far from a center, for columns of this scale; bool (n,)."""
     far: np.ndarray = np.abs(values - center) > np.float64(max(HUGE, FAR * scale))  # may lie beyond float32
     return far
+
+
+def far_rows(numbers: Sequence[Number], values: np.ndarray | None) -> tuple[np.ndarray, list[str]]:
+    """Find the rows of encoded numbers (B, N) with a value far from the others.
+
+    Its loss alone would steer a training, so that such rows neither train nor calibrate.
+
+    Returns:
+        the mask of these rows, bool (B,), and the columns that have such values; (0,) without numbers.
+    """
+    if values is None or not numbers:
+        return np.zeros(0, np.bool_), []
+    rows, columns = np.zeros(len(values), np.bool_), []
+    for index, number in enumerate(numbers):
+        is_log = number.transform == "log"
+        center, scale = (number.center, number.scale) if is_log else (number.mean, number.std)
+        far = is_far(values[:, index], center, scale)
+        if number.low != number.high and far.any():
+            rows |= far
+            columns.append(number.name)
+    return rows, columns
 
 
 def spread(values: np.ndarray) -> float:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job
+from aepipe.encoding.number_statistics import far_rows
 from aepipe.errors import DataUnreadable
 from aepipe.expressions.condition import Condition
 from aepipe.jobs.sample.class_shares import value_text
@@ -71,7 +72,11 @@ def reference_rows(job: Job, bundle: Bundle, *, remedy: str = _REMEDY) -> Refere
         )
     train, _, held_out = _parts(bundle, trained)
     encoded = bundle.encoding.encode_table(held_out, rows=READ_ROWS)
-    held_out = held_out.filter(pa.array(encoded.invalid == 0))
+    kept = encoded.invalid == 0
+    far, columns = far_rows(bundle.encoding.layout.numbers, encoded.arrays.get("num"))
+    if columns:  # training has left them out, too
+        kept &= ~far
+    held_out = held_out.filter(pa.array(kept))
     _refuse_changed(bundle, held_out, remedy)
     if held_out.num_rows < FEWEST_HELD_OUT:
         raise DataUnreadable(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from aepipe.config.job import Job
 from aepipe.encoding import Arrays, Encoding, fit
-from aepipe.encoding.number_statistics import FAR, is_far
+from aepipe.encoding.number_statistics import FAR, far_rows
 from aepipe.inference.condition_bank import MOST_ROWS
 from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.train.training_rows import MOST_LABELLED, Origins, TrainingRows, read_training_rows
@@ -148,25 +148,14 @@ def _encode_part(
 
 def _without_far_rows(encoding: Encoding, arrays: Arrays, table: pa.Table) -> tuple[Arrays, pa.Table]:
     """Log and drop rows with a number so far from the others that its loss alone would steer the training."""
-    values = arrays.get("num")
-    numbers = encoding.layout.numbers
-    if values is None or not len(values) or not numbers:
-        return arrays, table
-    rows, columns = np.zeros(len(values), np.bool_), []
-    for index, number in enumerate(numbers):
-        is_log = number.transform == "log"
-        center, scale = (number.center, number.scale) if is_log else (number.mean, number.std)
-        far = is_far(values[:, index], center, scale)
-        if number.low != number.high and far.any():
-            rows |= far
-            columns.append(f"'{number.name}'")
+    rows, columns = far_rows(encoding.layout.numbers, arrays.get("num"))
     if not columns:
         return arrays, table
     log.warning(
         "%s training rows are left out because a number is %.0e times farther from the others than usual: %s",
         f"{int(rows.sum()):,}",
         FAR,
-        ", ".join(columns[:5]),
+        ", ".join(f"'{name}'" for name in columns[:5]),
     )
     return {name: array[~rows] for name, array in arrays.items()}, table.filter(pa.array(~rows))
 

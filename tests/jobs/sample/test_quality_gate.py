@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from aepipe.bundles.bundle import Bundle
 from aepipe.cli.main import app
 from aepipe.errors import ArgumentInvalid, DataUnreadable, JobInvalid
 from aepipe.expressions.condition import Condition
@@ -235,3 +236,20 @@ def test_missing_or_changed_training_rows_are_rejected_before_writing(
         sample(job, rows=50, partition="a")
 
     assert not (job.parent / "out" / "samples").exists()
+
+
+@pytest.mark.slow
+def test_rows_that_training_leaves_out_of_the_calibration_are_not_taken_for_a_change(tmp_path: Path) -> None:
+    """A placeholder of 1e30 in every fortieth row is in all three parts."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=800)
+    y = np.where(np.arange(800) % 40 == 0, 1e30, x + generator.normal(size=800))
+    pq.write_table(pa.table({"x": x, "y": y}), tmp_path / "rows.parquet")
+    job = tmp_path / "job.toml"
+    job.write_text('name = "t"\n[data]\npath = "rows.parquet"\n[model]\nfamily = "vae"\n[train]\nepochs = 1\n')
+    rows = Bundle.open(str(train(job).bundle)).manifest.rows["calibration"]
+
+    result = sample(job, rows=200, seed=1, partition="a")
+
+    assert rows < 160
+    assert result.quality
