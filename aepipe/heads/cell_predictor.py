@@ -104,8 +104,7 @@ class CellPredictor(nn.Module):
             linear, hidden = linear + added[:, :ends], hidden + added[:, ends:]
         errors = []
         if self.numbers:
-            without_own = F.relu(hidden.unsqueeze(1) - x.unsqueeze(2) * self.hidden.T)
-            predicted = linear[:, : self.numbers] + (without_own * self.output[: self.numbers]).sum(2)
+            predicted = linear[:, : self.numbers] + self._of_units(x, hidden)
             errors.append((dense - predicted).abs())
         end = self.numbers
         for index, size in enumerate(self.sizes):
@@ -115,6 +114,20 @@ class CellPredictor(nn.Module):
             code = codes[:, self.used_categories[index]].unsqueeze(1)
             errors.append(logits.logsumexp(1, keepdim=True) - logits.gather(1, code))
         return torch.cat(errors, 1) if errors else dense[:, :0]  # rows of texts alone
+
+    def _of_units(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """Return what the hidden units add to each number without the number itself, (B, N).
+
+        x: (B, N); hidden: (B, H), before the activation, of all numbers.
+        """
+        output = self.output[: self.numbers]
+        if self.numbers <= 2 * len(self.hidden):
+            without_own = F.relu(hidden.unsqueeze(0) - x.T.unsqueeze(2) * self.hidden.T.unsqueeze(1))
+            found: Tensor = (without_own @ output.unsqueeze(2)).squeeze(2).T
+            return found
+        # the longest axis last: onnxruntime broadcasts and sums it faster
+        without_own = F.relu(hidden.unsqueeze(2) - x.unsqueeze(1) * self.hidden)
+        return (without_own * output.T).sum(1)
 
 
 def predicted_categories(layout: Layout) -> tuple[int, ...]:

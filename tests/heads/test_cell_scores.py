@@ -97,6 +97,29 @@ def test_the_prediction_of_a_cell_does_not_depend_on_the_cell() -> None:
     assert moved[:, 0].abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("numbers", [1, 3, 100])  # few and many take different products
+@torch.no_grad()
+def test_a_number_is_predicted_by_the_formula_of_the_predictor(numbers: int) -> None:
+    """Oracle: one number after the other, with its own value as 0 in all sums."""
+    layout = Layout(
+        columns=tuple(f"x{at}" for at in range(numbers)),
+        numbers=tuple(Number(name=f"x{at}", column=at, may_be_missing=False) for at in range(numbers)),
+    )
+    predictor = CellPredictor(layout, seed=0).double()
+    for parameter in predictor.parameters():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(20, numbers, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+    errors = predictor(x, torch.zeros(20, 0, dtype=torch.int64))
+
+    for own in range(numbers):
+        others = x.clone()
+        others[:, own] = 0
+        units = (others @ predictor.hidden.T + predictor.hidden_bias).clamp(min=0)
+        predicted = others @ predictor.linear[own] + predictor.bias[own] + units @ predictor.output[own]
+        torch.testing.assert_close(errors[:, own], (x[:, own] - predicted).abs())
+
+
 def test_the_codes_of_a_category_have_a_distribution_given_the_other_cells() -> None:
     layout = mixed_layout()
     predictor = CellPredictor(layout, seed=0).double()
