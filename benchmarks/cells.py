@@ -166,7 +166,8 @@ def most_false_alarms(calibration: Calibration, rows: int) -> int:
     if cells is None or cells.n == calibration.n:
         shares = [(calibration.alpha, calibration.n)]
     else:
-        shares = [(calibration.row_alpha, calibration.n), (calibration.cell_alpha, cells.n)]
+        alone = calibration.alpha - calibration.cell_alpha  # of the score, without rows that a cell flags too
+        shares = [(alone, calibration.n), (calibration.cell_alpha, cells.n)]
     generator = np.random.default_rng(0)
     rates = np.zeros(_DRAWS)
     for share, n in shares:

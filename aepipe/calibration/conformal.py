@@ -12,7 +12,7 @@ from pydantic import Field, FiniteFloat, model_validator
 
 from aepipe.calibration.cost_curve import Choice, Steps
 from aepipe.calibration.pareto_tail import Tail
-from aepipe.calibration.shared_alpha import RankCount, count_union, share_alpha, share_unequal
+from aepipe.calibration.shared_alpha import RankCount, rank_cells, share_alpha, share_by_union
 from aepipe.errors import CalibrationInvalid
 from aepipe.frozen import FrozenModel
 from aepipe.storage import digest_bytes
@@ -46,7 +46,7 @@ class Calibration(FrozenModel):
     of the first kind, and for the others as one group (Mondrian conformal prediction, Vovk et al. 2005, section 4.5).
 
     With `cells`, two alarms share alpha: one for the score of the row, one for its most unusual cell (`share_alpha`).
-    If further rows calibrate the cells alone, the cells have more scores (`share_unequal`).
+    If further rows calibrate the cells alone, the cells have more scores.
     A calibration has `entities` or `cells`, not both.
     """
 
@@ -67,8 +67,11 @@ class Calibration(FrozenModel):
     cells: "Calibration | None" = Field(
         None, description="calibration of the cell scores of these rows, and perhaps of more; None: no alarm for cells"
     )
+    cell_rows: tuple[int, ...] = Field(
+        (), description="rank by score of the rows with the highest cells; 0: a row that calibrates the cells alone"
+    )
     union: tuple[RankCount, ...] = Field(
-        (), description="ranks m, and the rows that are among the m highest by score or cell score; empty without cells"
+        (), description="of earlier versions: ranks m, and the rows that are among the m highest by score or cell score"
     )
 
     @classmethod
@@ -113,7 +116,7 @@ class Calibration(FrozenModel):
             resolution=_resolution(ordered),
             entities={} if entities is None else _by_entity(np.asarray(scores, np.float64), entities),
             cells=None if of_cells is None else cls.fit(of_cells, alpha=alpha),
-            union=() if of_cells is None or len(of_cells) > n else count_union(scores, of_cells),
+            cell_rows=() if of_cells is None else rank_cells(scores, of_cells),
         )
 
     def with_alpha(self, alpha: float, *, choice: Choice | None = None) -> Self:
@@ -128,7 +131,7 @@ class Calibration(FrozenModel):
 
     def without_cells(self) -> Self:
         """Return the same calibration without the alarm for cells: scores keep all of alpha."""
-        return type(self)(**dict(self) | {"cells": None, "union": ()})
+        return type(self)(**dict(self) | {"cells": None, "cell_rows": (), "union": ()})
 
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
@@ -141,6 +144,8 @@ class Calibration(FrozenModel):
             raise ValueError(f"{len(self.scores)} scores with {len(self.ranks)} ranks do not make n = {self.n}")
         if self.cells is not None and (self.cells.n < self.n or (self.union and self.cells.n > self.n)):
             raise ValueError(f"{self.cells.n} rows calibrate the cells: expected n = {self.n}, or more without `union`")
+        if self.cell_rows and not 0 <= min(self.cell_rows) <= max(self.cell_rows) <= self.n:
+            raise ValueError(f"rows of cells have ranks {min(self.cell_rows)} to {max(self.cell_rows)}, n = {self.n}")
         return self
 
     @model_validator(mode="after")
@@ -206,10 +211,10 @@ class Calibration(FrozenModel):
         if self.cells is None or is_by_costs:
             return alpha, 0.0
         cells = self.cells.n
-        if cells > self.n:
-            shares = share_unequal(rows=self.n, cells=cells, alpha=alpha)
+        if self.union:
+            shares = share_by_union(self.union, rows=self.n, alpha=alpha)
         else:
-            shares = share_alpha(self.union, rows=self.n, alpha=alpha)
+            shares = share_alpha(self.cell_rows, rows=self.n, cells=cells, alpha=alpha)
         return (shares.first / (self.n + 1), shares.second / (cells + 1)) if shares.second else (alpha, 0.0)
 
     @property
@@ -262,7 +267,7 @@ class Calibration(FrozenModel):
 
     def _content(self) -> dict[str, object]:
         # A file without ties has no resolution, and so on: digests of older files must not change.
-        absent = {name for name in ("resolution", "entities", "union") if not getattr(self, name)}
+        absent = {name for name in ("resolution", "entities", "cell_rows", "union") if not getattr(self, name)}
         content = self.model_dump(mode="json", exclude={*absent, "cells"})
         return content if self.cells is None else content | {"cells": self.cells._content()}
 
@@ -280,7 +285,7 @@ class Calibration(FrozenModel):
     def _key(self) -> tuple[object, ...]:
         entities = tuple(self.entities.items())
         fields = (self.alpha, self.n, self.scores, self.ranks, self.tail, self.choice, self.resolution)
-        return (*fields, entities, self.cells, self.union)
+        return (*fields, entities, self.cells, self.cell_rows, self.union)
 
     @cached_property
     def _levels(self) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from aepipe.calibration.conformal import Calibration
-from aepipe.calibration.shared_alpha import count_union, share_alpha, share_unequal
+from aepipe.calibration.shared_alpha import rank_cells, share_alpha, share_by_union
 
 Doubles = NDArray[np.float64]
 
@@ -21,11 +21,13 @@ def _pairs(kind: str, generator: np.random.Generator, rows: int) -> tuple[Double
         "opposite": -first,
         "correlated": first + generator.normal(size=rows),
         "ties": np.round(generator.normal(size=rows), 1),
+        "both tied": np.floor(np.abs(first)),
     }[kind]
+    first = second if kind == "both tied" else first
     return first, second
 
 
-@pytest.mark.parametrize("kind", ["independent", "equal", "opposite", "correlated", "ties"])
+@pytest.mark.parametrize("kind", ["independent", "equal", "opposite", "correlated", "ties", "both tied"])
 @pytest.mark.parametrize(("rows", "alpha"), [(199, 0.01), (250, 0.02), (99, 0.05)])
 def test_of_n_plus_1_exchangeable_rows_at_most_the_share_alpha_is_flagged_by_either_alarm(
     kind: str, rows: int, alpha: float
@@ -38,52 +40,79 @@ def test_of_n_plus_1_exchangeable_rows_at_most_the_share_alpha_is_flagged_by_eit
     assert np.mean(flags) <= alpha + 1e-12
 
 
-@pytest.mark.parametrize("kind", ["independent", "equal", "opposite", "correlated", "ties"])
+@pytest.mark.parametrize("kind", ["independent", "equal", "opposite", "correlated", "ties", "both tied"])
 @pytest.mark.parametrize(("rows", "cells", "alpha"), [(203, 900, 0.01), (99, 500, 0.02), (60, 61, 0.05)])
 def test_further_rows_that_calibrate_the_cells_alone_keep_the_share_of_flagged_rows_at_alpha(
     kind: str, rows: int, cells: int, alpha: float
 ) -> None:
     generator, flagged, trials = np.random.default_rng(rows), 0, 3_000
 
-    shares = share_unequal(rows=rows, cells=cells, alpha=alpha)
     for _ in range(trials):
         first, second = _pairs(kind, generator, cells + 1)  # the last row is the new one
+        shares = share_alpha(rank_cells(first[:rows], second[:-1]), rows=rows, cells=cells, alpha=alpha)
         by_row = (first[:rows] >= first[-1]).sum() < shares.first
         flagged += by_row or (second[:-1] >= second[-1]).sum() < shares.second
 
-    assert shares.first / (rows + 1) + shares.second / (cells + 1) <= alpha + 1e-12
     assert flagged <= binom(trials, alpha).ppf(0.999)
 
 
 def test_a_calibration_with_further_rows_for_the_cells_flags_by_both_ranks_and_survives_its_file() -> None:
     generator = np.random.default_rng(0)
     scores, cells = generator.normal(size=203), generator.normal(size=900)
+    cells[np.argmax(scores)] = 9.0
 
     calibration = Calibration.fit(scores, alpha=0.01, cell_scores=cells)
 
-    assert calibration.row_alpha == pytest.approx(1 / 204)
+    assert calibration.row_alpha == pytest.approx(2 / 204)  # the row with the highest score is flagged by its cell
     assert calibration.cell_alpha == pytest.approx(4 / 901)
     assert Calibration.model_validate_json(calibration.to_json()) == calibration
-    assert not calibration.union
     with pytest.raises(ValueError, match="202 rows calibrate the cells: expected n = 203, or more without `union`"):
         Calibration(**dict(calibration) | {"cells": Calibration.fit(cells[:202], alpha=0.01)})
 
 
-def test_equal_scores_lose_at_most_one_rank_and_opposite_scores_one_half() -> None:
-    first, opposite = (_pairs(kind, np.random.default_rng(0), 999) for kind in ("equal", "opposite"))
+def test_a_row_that_is_high_in_both_takes_one_rank() -> None:
+    shares = {}
+    for kind in ("equal", "opposite"):
+        first, second = _pairs(kind, np.random.default_rng(0), 999)
+        shares[kind] = share_alpha(rank_cells(first, second), rows=999, cells=999, alpha=0.02)
 
-    assert share_alpha(count_union(*first), rows=999, alpha=0.02) == (19, 19)
-    assert share_alpha(count_union(*opposite), rows=999, alpha=0.02) == (10, 10)
+    assert shares == {"equal": (20, 10), "opposite": (10, 10)}
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=400))
-def test_the_union_is_counted_as_by_definition(pairs: list[tuple[int, int]]) -> None:
-    first, second = np.array(pairs, float).T
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=10, max_size=100),
+    st.integers(0, 50),
+    st.sampled_from([0.05, 0.1, 0.3]),
+)
+def test_shares_are_the_greatest_at_which_the_score_alone_flags_its_half(
+    pairs: list[tuple[int, int]], further: int, alpha: float
+) -> None:
+    first, second = np.array(pairs, float).T + np.linspace(0, 0.5, len(pairs))  # no ties
+    cells = np.concatenate([second, np.linspace(0.1, 9.1, further)])
+    n = len(first)
 
-    for rank, count in count_union(first, second):
-        among = [(first >= a).sum() <= rank or (second >= b).sum() <= rank for a, b in pairs]
-        assert count == sum(among)
+    shares = share_alpha(rank_cells(first, cells), rows=n, cells=len(cells), alpha=alpha)
+
+    budget = int(alpha * (n + 1) + 1e-9)
+    half = budget - budget // 2
+    of_cells = set(np.argsort(-cells, kind="stable")[: shares.second].tolist())
+    by_score = np.argsort(-first, kind="stable").tolist()
+    alone = [1 + len(set(by_score[: rank - 1]) - of_cells) for rank in range(1, n + 1)]
+    assert shares.second / (len(cells) + 1) + half / (n + 1) <= alpha + 1e-9
+    assert shares.first == max((rank for rank in range(1, n + 1) if alone[rank - 1] <= half), default=half)
+
+
+def test_a_file_with_a_union_keeps_its_shares() -> None:
+    first, second = _pairs("opposite", np.random.default_rng(3), 999)
+    calibration = Calibration.fit(first, alpha=0.02, cell_scores=second)
+
+    earlier = Calibration(**dict(calibration) | {"cell_rows": (), "union": ((9, 17), (10, 19), (11, 21))})
+
+    assert share_by_union(earlier.union, rows=999, alpha=0.02) == (10, 10)
+    assert (earlier.row_alpha, earlier.cell_alpha) == (0.01, 0.01)
+    assert b"cell_rows" not in earlier.to_json() and b"union" not in calibration.to_json()
+    assert Calibration.model_validate_json(earlier.to_json()) == earlier
 
 
 def test_few_rows_leave_all_of_alpha_to_the_score() -> None:
