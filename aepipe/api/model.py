@@ -121,8 +121,8 @@ class Model:
             seed: seed of all random draws.
             prior: distribution of the latents: the Gaussian mixture fitted on the training rows, or the standard
                 normal.
-            where: condition on the model's condition columns, such as "kind = 'boot'". Their values come from training
-                rows that satisfy it. Models of texts take any columns. Raises JobInvalid if no sample can satisfy it.
+            where: condition that every row satisfies, such as "kind = 'boot'", on any columns that the model draws. The
+                values of condition columns come from training rows. Raises JobInvalid if no sample can satisfy it.
             temperature: divisor of the logits of the tokens of texts; below 1, likely tokens become likelier.
             top_k: number of tokens, the likeliest ones, that each token is drawn from.
             top_p: each token is drawn from the fewest tokens whose probabilities sum to at least this.

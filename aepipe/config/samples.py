@@ -19,7 +19,7 @@ class Samples(FrozenModel):
     rows: int = Field(1_000, ge=0, description="number of synthetic rows per night; 0: none")
     prior: Literal["mixture", "normal"] = Field("mixture", description="distribution that latents are drawn from")
     where: str | None = Field(
-        None, description="condition on the conditioning columns, such as kind = 'boot'; default: as in training"
+        None, description="condition that every row meets, such as kind = 'boot'; default: all rows"
     )
     components: int = Field(
         20, ge=1, le=256, description="components of the Gaussian mixture fitted to the training latents"

@@ -10,7 +10,6 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.encoding import Arrays
 from aepipe.errors import JobInvalid
 from aepipe.expressions.condition import Condition
-from aepipe.inference.conditional import unknown_column
 from aepipe.inference.counter_rng import noise
 from aepipe.layout import Port
 
@@ -34,10 +33,10 @@ class ConditionPool:
     """Rows of conditions, all equally likely. A draw depends only on the seed and the index of the sample."""
 
     def __init__(self, bundle: Bundle, where: Condition | None = None) -> None:
-        """Read the rows of the bundle for which `where` holds.
+        """Read the rows of the bundle for which `where`, on condition columns only, holds.
 
         Raises:
-            JobInvalid: `where` names a column that is not a condition, or holds for no row.
+            JobInvalid: `where` holds for no row.
             OptionInvalid: a literal does not fit the type of its column.
         """
         if bundle.encoding.schema.conditions:
@@ -60,14 +59,7 @@ class ConditionPool:
 
 
 def _holds(where: Condition, rows: pa.RecordBatch, bundle: Bundle) -> pa.BooleanArray:
-    known, version = rows.schema.names, bundle.version
-    labels = where.columns & set(bundle.encoding.schema.labels)
-    if not known and not labels:
-        raise JobInvalid("where", [f"{version} has no condition columns. Omit where, or train with conditions"])
-    others = sorted(where.columns - set(known))
-    if others:
-        raise JobInvalid("where", [unknown_column(bundle, name, known, what="a condition") for name in others])
     holds = where.mask(rows)
     if not holds.true_count:
-        raise JobInvalid("where", [f"{where} holds for none of the training rows of {version}"])
+        raise JobInvalid("where", [f"{where} holds for none of the training rows of {bundle.version}"])
     return holds

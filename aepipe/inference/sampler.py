@@ -65,8 +65,7 @@ def draw(
         rows: number of rows.
         seed: seed of all noise.
         prior: distribution of the latents.
-        where: a condition that all rows meet: on any column if the family samples given any columns or the model has
-            texts, else on condition columns, or on any columns if it names a label that the model samples.
+        where: a condition that all rows meet, on any columns that the model samples.
         tokens: temperature and truncation of the tokens of texts; the other columns do not depend on it.
         start: index of the first row.
         device: where the graphs run.
@@ -106,10 +105,7 @@ def draw(
 
 def is_filtered(bundle: Bundle, where: Condition) -> bool:
     """Tell whether generated rows are filtered by a condition; otherwise it selects the conditions of the rows."""
-    encoding = bundle.encoding
-    if encoding.layout.texts and where.columns.isdisjoint(encoding.schema.conditions):
-        return True
-    return supports_conditioning(bundle) or bool(where.columns & {codec.name for codec in encoding.labels})
+    return supports_conditioning(bundle) or not where.columns <= set(bundle.encoding.schema.conditions)
 
 
 def refuse_tokens(bundle: Bundle, tokens: TokenChoice) -> None:

@@ -172,7 +172,7 @@ def sample(
         rows: Number of rows; None: the job's.
         seed: Random seed; None: derived from the job's seed and the name of the partition.
         prior: Prior of the latents, "mixture" or "normal"; None: the job's.
-        where: Condition that every row satisfies, on condition columns or what the family supports; None: the job's.
+        where: Condition that every row satisfies, on any columns of the samples; None: the job's.
         shares: Share of rows by value, for one column; None: the job's.
         partition: Partition to write; None: dt=<today>.
         name: Name of the set, in place of a partition: letters, digits, - and _. `run` never replaces a named set.

@@ -190,7 +190,7 @@ def make_bundle(
 def _read(job: Job, partitions: tuple[Partition, ...]) -> tuple[SeriesTraining | None, TrainingRows, TrainingData]:
     takes_codes = families.find(job.model.family).takes_codes
     series = None if job.series is None else read_series(job, partitions)
-    rows = read_training_rows(job, partitions, as_codes=takes_codes) if series is None else series.rows
+    rows = read_training_rows(job, partitions) if series is None else series.rows
     return series, rows, encode_rows(job, rows, as_codes=takes_codes)
 
 

@@ -83,7 +83,7 @@ def rows_of(arrays: Arrays) -> int:
 
 def read_training_data(job: Job, partitions: tuple[Partition, ...], *, as_codes: bool = False) -> TrainingData:
     """Read, split and encode the rows that `[train]` selects; see `read_training_rows` and `encode_rows`."""
-    return encode_rows(job, read_training_rows(job, partitions, as_codes=as_codes), as_codes=as_codes)
+    return encode_rows(job, read_training_rows(job, partitions), as_codes=as_codes)
 
 
 def encode_rows(job: Job, rows: TrainingRows, *, as_codes: bool = False) -> TrainingData:

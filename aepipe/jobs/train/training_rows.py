@@ -63,13 +63,12 @@ class TrainingRows:
         return sum(part.num_rows for part in (self.train, self.dev, self.calibration))
 
 
-def read_training_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes: bool = False) -> TrainingRows:
+def read_training_rows(job: Job, partitions: tuple[Partition, ...]) -> TrainingRows:
     """Read the rows that `[train]` selects and split them 70 / 10 / 20.
 
     Args:
         job: The job.
         partitions: Partitions to read.
-        as_codes: The family takes codes, and samples given any column.
 
     Raises:
         SchemaMismatch: Files do not fit the schema; lists every fault of every file.
@@ -79,7 +78,7 @@ def read_training_rows(job: Job, partitions: tuple[Partition, ...], *, as_codes:
     footers = read_footers(partitions)
     schema = infer_schema(job, partitions, footers)
     refuse_reserved(schema)
-    _refuse_unknown_columns(job, schema, as_codes=as_codes)
+    _refuse_unknown_columns(job, schema)
     refuse_training_faults(schema, footers)
     conditions = (_of_anomalies(job), None if job.score.classes is None else _left_out(job))
     table, names, (anomalies, others) = _read(job, schema, partitions, footers, additional=conditions)
@@ -109,7 +108,7 @@ def refuse_reserved(schema: Schema) -> None:
         )
 
 
-def _refuse_unknown_columns(job: Job, schema: Schema, *, as_codes: bool) -> None:
+def _refuse_unknown_columns(job: Job, schema: Schema) -> None:
     """Raise JobInvalid if a condition names an unknown column, before training rather than after."""
     known = {column.name for column in schema.columns}
     conditions = {"[train] where": job.train.condition, "[evaluate] anomaly": job.evaluate.anomaly_condition}
@@ -121,15 +120,13 @@ def _refuse_unknown_columns(job: Job, schema: Schema, *, as_codes: bool) -> None
     if classes is not None and classes not in schema.labels:
         hint = did_you_mean(classes, schema.labels) or ": name it under [data] labels"
         faults.append(f"[score] classes: '{classes}' is no label of the table{hint}")
-    free = (*schema.conditions, *(schema.labels if job.samples.labels else ()))
-    if as_codes:  # then samples can be conditioned on any column
-        free = (*(column.name for column in schema.modelled), *free)
+    drawn = (*(column.name for column in schema.modelled), *(schema.labels if job.samples.labels else ()))
     sampled = job.samples.condition
-    for name in sorted(sampled.columns - set(free)) if sampled is not None else ():
-        hint = did_you_mean(name, free) or '; name it as "condition" under [columns], or leave it out'
+    for name in sorted(sampled.columns - set(drawn)) if sampled is not None else ():
+        hint = did_you_mean(name, drawn, listed=20)
         if name in schema.labels:
             hint = ": it is a label. Set labels = true under [samples] to sample it."
-        faults.append(f"[samples] where: '{name}' is no condition{hint}")
+        faults.append(f"[samples] where: '{name}' is not a column of synthetic rows{hint}")
     faults += _faults_of_labels(job, schema)
     if faults:
         raise JobInvalid(str(job.source), faults)

@@ -85,4 +85,4 @@ def _read(job_text: str, source: Path, partitions: tuple[Partition, ...], takes_
     job = parse_job_text(job_text, source)
     if job.series is not None:
         return encode_rows(job, read_series(job, partitions).rows, as_codes=takes_codes)
-    return encode_rows(job, read_training_rows(job, partitions, as_codes=takes_codes), as_codes=takes_codes)
+    return encode_rows(job, read_training_rows(job, partitions), as_codes=takes_codes)

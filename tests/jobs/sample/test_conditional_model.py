@@ -13,6 +13,7 @@ import aepipe
 from aepipe.bundles.bundle import Bundle
 from aepipe.cli.main import app
 from aepipe.errors import JobInvalid
+from aepipe.expressions.condition import Condition
 from aepipe.inference.sampler import draw
 from aepipe.jobs.report.report import report
 from aepipe.jobs.sample.sample import sample
@@ -159,8 +160,7 @@ def test_python_command_and_job_draw_the_same_rows(shop: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("knid = 'boot'", r"where: 'knid' is not a condition of shop/\S+; did you mean 'kind'\?"),
-        ("colour = 'red'", r"where: 'colour' is not a condition of shop/\S+: expected one of kind"),
+        ("knid = 'boot'", r"where: 'knid' is not a column of shop/\S+; did you mean 'kind'\?"),
         ("kind = 'hat'", r"where: kind = 'hat' holds for none of the training rows of shop/\S+"),
     ],
 )
@@ -171,21 +171,33 @@ def test_unsatisfiable_condition_is_rejected_before_writing(shop: Path, where: s
     assert not list((shop.parent / "out").rglob("*refused*"))
 
 
-def test_condition_on_unconditional_model_is_rejected(cells: Path) -> None:
-    with pytest.raises(JobInvalid, match=r"where: cells/\S+ has no condition columns"):
-        sample(cells, rows=5, where="size > 1", partition="refused")
+@pytest.mark.parametrize("where", ["weight > 43", "kind = 'boot' and weight > 43"])
+def test_condition_on_other_columns_filters_rows_of_the_model(shop: Path, where: str) -> None:
+    """The first rows without a condition that match are expected: rows are independent."""
+    condition = Condition.parse(where)
+    every = read(sample(shop, rows=8_000, seed=3, partition="every").path)
+    expected = every.filter(condition.mask(every.combine_chunks().to_batches()[0]))
+
+    drawn = read(sample(shop, rows=200, seed=3, where=where, partition="filtered").path)
+
+    names = ["kind", "size", "weight"]
+    assert drawn.num_rows == 200
+    assert drawn.select(names).to_pydict() == expected.select(names).slice(0, 200).to_pydict()
+
+
+def test_condition_on_a_label_that_is_not_sampled_is_rejected(cells: Path) -> None:
     with pytest.raises(JobInvalid, match=r"where: 'diagnosis' is a label that cells/\S+ does not sample. Set labels"):
         sample(cells, rows=5, where="diagnosis = 'benign'", partition="refused")
 
     assert not list((cells.parent / "out").rglob("*refused*"))
 
 
-def test_job_condition_on_unconditioned_column_is_rejected_before_training(shop: Path, tmp_path: Path) -> None:
+def test_job_condition_on_unknown_column_is_rejected_before_training(shop: Path, tmp_path: Path) -> None:
     job = tmp_path / "job.toml"
     text = shop.read_text().replace('path = "."', f'path = "{shop.parent}"')
-    job.write_text(text + "where = \"colour = 'red'\"\n")
+    job.write_text(text + "where = \"hue = 'red'\"\n")
 
-    with pytest.raises(JobInvalid, match=r"\[samples\] where: 'colour' is no condition"):
+    with pytest.raises(JobInvalid, match=r"\[samples\] where: 'hue' is not a column of synthetic rows: expected one"):
         train(job)
 
 

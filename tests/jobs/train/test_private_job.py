@@ -71,9 +71,7 @@ def test_attacks_find_members_of_a_model_without_a_budget_and_none_with_one(tmp_
 
 def _training_rows(job: Path) -> pa.Table:
     read = read_job(job)
-    return read_training_rows(read, _training_partitions(read), as_codes=True).train.select(
-        [f"c{at}" for at in range(COLUMNS)]
-    )
+    return read_training_rows(read, _training_partitions(read)).train.select([f"c{at}" for at in range(COLUMNS)])
 
 
 @pytest.mark.slow
