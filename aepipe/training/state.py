@@ -26,6 +26,8 @@ class TrainingState:
     """rows trained on, summed over epochs"""
     curve: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+    kept: Tensor | None = None
+    """index of the training rows that the last choice kept, if it lasts some epochs"""
 
     def enter(self, phase: int) -> None:
         """Start a phase and reset the best dev loss; do nothing if the phase is already running."""

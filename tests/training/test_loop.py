@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from aepipe.config.job import Model as Section
 from aepipe.config.job import Train
 from aepipe.errors import TrainingDiverged
-from aepipe.layout import Image, LatentSpace, Layout, Number
+from aepipe.layout import Image, LatentSpace, Layout
 from aepipe.models.base import (
     Batch,
     Loss,
@@ -33,7 +31,7 @@ from aepipe.models.layers.likelihood import LikelihoodOptions, make_likelihood
 from aepipe.models.layers.preprocessing import Row
 from aepipe.training import loop
 from aepipe.training.device_dataset import DeviceDataset
-from aepipe.training.loop import evaluate, fit, optimizer_step, row_losses
+from aepipe.training.loop import evaluate, fit
 from tests.support.layouts import GREY, MIXED, NUMBERS, Arrays, random_rows, with_conditions
 
 CPU = torch.device("cpu")
@@ -241,47 +239,6 @@ def test_the_checkpoint_of_a_finished_training_trains_no_more(tmp_path: Path) ->
 
     assert len(curve.epochs) == 6
     assert same(weights(first), weights(second))
-
-
-def test_rows_with_the_worst_reconstruction_are_trimmed_after_some_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Batch] = []
-
-    def noted(model: Model, objective: Objective, optimizer: Optimizer, batch: Batch, context: StepContext) -> Loss:
-        seen.append(batch)
-        return optimizer_step(model, objective, optimizer, batch, context)
-
-    monkeypatch.setattr(loop, "optimizer_step", noted)
-
-    fit(make("ae"), correlated(200), correlated(50, 1), SHORT.model_copy(update={"trim": 0.25, "batch_rows": 1_000}))
-
-    assert sum(len(batch.input.dense) for batch in seen) == 3 * 200 + 3 * 150
-
-
-@pytest.mark.slow
-def test_anomalies_in_the_training_rows_are_found_once_they_are_left_out() -> None:
-    """A fifth of the rows has an independent column: one latent learns these rows too unless they are left out."""
-    names = tuple("abcd")
-    layout = Layout(columns=names, numbers=tuple(Number(name=name, column=j) for j, name in enumerate(names)))
-    generator = np.random.default_rng(0)
-    anomalous = np.arange(400) % 5 == 0
-    rows = generator.standard_normal((400, 1)) + 0.1 * generator.standard_normal((400, 4))
-    rows[anomalous, 3] = 2 + 0.1 * generator.standard_normal(80)
-    arrays = {"num": rows.astype(np.float32)}
-    found = []
-    for trim in (0.0, 0.3):
-        model = build(layout, Section.model_validate({"family": "ae", "latent": 1}), 0)
-        fit(model, arrays, arrays, Train(epochs=80, patience=80, learning_rate=0.003, trim=trim))
-        batch = DeviceDataset(model.preprocessing, arrays, CPU).pick(torch.arange(400))
-        found.append(roc_auc_score(anomalous, row_losses(model, batch)))
-
-    assert found[0] < 0.9
-    assert found[1] > 0.98
-
-
-def test_polluted_rows_are_trimmed_where_nothing_is_said() -> None:
-    assert Train(data="polluted").trimmed == 0.3
-    assert Train(data="polluted", trim=0.0).trimmed == 0.0
-    assert Train().trimmed == 0.0
 
 
 def test_a_loss_that_is_not_finite_stops_training_with_epoch_and_remedy() -> None:
