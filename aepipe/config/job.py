@@ -151,7 +151,12 @@ class Train(FrozenModel):
         "network",
     )
     weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay")
-    patience: int = Field(20, ge=1, description="epochs without a lower dev loss before training stops")
+    patience: int = Field(
+        20,
+        ge=1,
+        description="epochs without a lower dev loss before training stops; two fifths of it for vae and cvae with "
+        "convolutions",
+    )
     max_rows: int = Field(1_000_000, ge=10, description="maximum training rows; larger sets are subsampled")
     memory_mb: int = Field(
         4_096, ge=1, description="maximum memory of the training rows, in MB; larger sets are subsampled"

@@ -46,6 +46,8 @@ class AveragedTraining(NamedTuple):
     """factor of the learning rate"""
     cpu_batch_rows: int | None = None
     """batch size on a CPU; None for the one of all devices"""
+    patience_share: float = 1.0
+    """share of the job's patience after which training stops"""
 
 
 def trained_alike(layout: Layout) -> AveragedTraining:

@@ -93,6 +93,8 @@ class Objective(NamedTuple):
     """Default batch size."""
     cpu_batch_rows: int | None = None
     """Default batch size on a CPU; None for `batch_rows`."""
+    patience_share: float = 1.0
+    """Share of the job's patience after which training stops; used for the first objective of a phase."""
     row_losses: Callable[[Batch, StepContext], Tensor] | None = None
     """Losses (B,) of rows, each by itself, in eval mode; without them, no training with differential privacy."""
     epoch_rows: int | None = None

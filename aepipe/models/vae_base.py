@@ -88,6 +88,7 @@ class VaeBase(GaussianEncoderDecoder):
                 epochs=epochs,
                 averaged=0.999,
                 cpu_batch_rows=averaged.cpu_batch_rows,
+                patience_share=averaged.patience_share,
                 output_layer=self.output_layer,
             ),
         )

@@ -23,7 +23,7 @@ from aepipe.progress import Progress, no_progress
 from aepipe.training.checkpoint import Checkpointer
 from aepipe.training.device_dataset import DeviceDataset
 from aepipe.training.history import Curve, Epoch
-from aepipe.training.schedule import epochs_of, for_large_table, learning_rate_of
+from aepipe.training.schedule import epochs_of, for_large_table, learning_rate_of, patience_of
 from aepipe.training.state import TrainingState
 from aepipe.training.threads import SMALL_STEP, single_threaded
 from aepipe.training.weight_average import Average, in_place
@@ -172,8 +172,9 @@ def _run_phase(
     options, objectives = context.options, [objective for objective in context.objectives if objective.phase == phase]
     epochs = epochs_of(options, objectives)
     averages = [context.averages[objective.name] for objective in objectives if objective.name in context.averages]
+    patience = patience_of(options, objectives)
     training_state.enter(phase)
-    while training_state.epoch < epochs and training_state.epochs_since_best < options.patience:
+    while training_state.epoch < epochs and training_state.epochs_since_best < patience:
         train = _run_epoch(context, objectives, training_state, epochs)
         warmed_up = training_state.epoch >= objectives[0].warms_up * epochs
         with in_place(averages):
@@ -187,8 +188,8 @@ def _run_phase(
     _, misfit = evaluate(context.model, objectives[0], context.held_out, options.seed, kept=kept)
     if misfit is not None:
         context.model.likelihood.sigma.follow(misfit, 1.0)  # residuals on dev rows
-    if training_state.epochs_since_best >= options.patience:
-        return f"no better loss on dev rows for {options.patience} epochs"
+    if training_state.epochs_since_best >= patience:
+        return f"no better loss on dev rows for {patience} epochs"
     return f"all {epochs} epochs done"
 
 

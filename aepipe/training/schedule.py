@@ -56,6 +56,11 @@ def epochs_of(options: Train, objectives: Sequence[Objective]) -> int:
     return options.epochs or objectives[0].epochs or EPOCHS
 
 
+def patience_of(options: Train, objectives: Sequence[Objective]) -> int:
+    """Return the number of epochs without a lower dev loss after which a phase with these objectives ends."""
+    return max(1, round(objectives[0].patience_share * options.patience))
+
+
 def learning_rate_of(
     options: Train, objective: Objective, first: Objective, *, lr_factor: float, progress: float
 ) -> float:

@@ -352,6 +352,22 @@ def test_averaged_convolutions_learn_faster_on_small_images_and_in_smaller_batch
     assert [used for _, used in batches] == pytest.approx([rate] * len(batches))
 
 
+@pytest.mark.parametrize(
+    ("family", "patience", "waited"),
+    [("vae", 5, 2), ("vae", 1, 1), ("cvae", 5, 2), ("ae", 5, 5)],
+)
+def test_averaged_convolutions_stop_after_two_fifths_of_the_patience(family: str, patience: int, waited: int) -> None:
+    layout = Layout(columns=("scan",), image=Image(channels=1, height=8, width=8))
+    layout = with_conditions(layout) if family == "cvae" else layout
+    options = {"family": family, "trunk": "conv", "channels": [2]} | ({} if family == "ae" else {"warm_up": 0})
+    model = build(layout, Section.model_validate(options), 0)
+
+    curve = fit(model, random_rows(layout, 40), random_rows(layout, 20, 1), Train(patience=patience, learning_rate=0.1))
+
+    assert curve.stopped_because == f"no better loss on dev rows for {waited} epochs"
+    assert len(curve.epochs) == curve.best_epoch + waited
+
+
 class Duel(Model):
     """Model of three objectives: two that take turns, and one that starts after them."""
 

@@ -20,6 +20,7 @@ from aepipe.models.layers.preprocessing import Row
 _RESIDUALS = 2  # blocks in each of the encoder and decoder of a grid
 _MOST_PLACES = 64  # largest number of positions of a grid
 _CPU_BATCH_ROWS = 64  # a row of 28 x 28 pixels takes as long as in a larger batch: more steps in the same time
+_PATIENCE_SHARE = 0.4  # an average of weights ends its plateaus in fewer epochs than the weights themselves
 _FEWEST_STAGES = 2
 _SMALL_SIDE = 4  # pixels; after two stages, none is added once the shorter side is this small
 
@@ -252,8 +253,9 @@ def _grid_channels(image: Image) -> tuple[int, ...]:
 
 def _averaged(layout: Layout) -> AveragedTraining:
     """Return a higher rate for small images, whose steps are mostly fixed costs, and more steps for the others."""
-    is_small = len(_channels(_image(layout))) == _FEWEST_STAGES
-    return AveragedTraining(rate=2.0) if is_small else AveragedTraining(cpu_batch_rows=_CPU_BATCH_ROWS)
+    if len(_channels(_image(layout))) == _FEWEST_STAGES:
+        return AveragedTraining(rate=2.0, patience_share=_PATIENCE_SHARE)
+    return AveragedTraining(cpu_batch_rows=_CPU_BATCH_ROWS, patience_share=_PATIENCE_SHARE)
 
 
 def _channels_last(network: nn.Module) -> nn.Module:
