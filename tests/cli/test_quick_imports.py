@@ -35,6 +35,25 @@ def test_a_process_without_collection_stays_so() -> None:
         gc.enable()
 
 
+def test_only_what_the_first_imports_made_is_left_out_of_later_collections() -> None:
+    code = (
+        "import gc\n"
+        "from aepipe.cli.quick_imports import quick_imports\n"
+        "with quick_imports():\n"
+        "    import decimal\n"
+        "first = gc.get_freeze_count()\n"
+        "with quick_imports():\n"
+        "    later = [[] for _ in range(1_000)]\n"
+        "looked_through = {id(each) for each in gc.get_objects()}\n"
+        "print(first > 0, gc.get_freeze_count() == first)\n"
+        "print(id(vars(decimal)) in looked_through, id(later) in looked_through)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["True", "True", "False", "True"]
+
+
 def test_the_command_line_reads_no_metadata_of_plugins_and_the_library_leaves_them() -> None:
     code = (
         "import importlib.metadata as m, sys\n"
