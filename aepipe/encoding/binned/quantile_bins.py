@@ -350,6 +350,8 @@ def _with_knots(bins: Bins, distinct: np.ndarray, counts: np.ndarray, *, decimal
     is_other = ~np.isin(distinct, np.array(bins.atoms, distinct.dtype))
     others, lows = distinct[is_other], np.array(bins.lows, distinct.dtype)
     knots, step = None, 1
+    if not is_float and len(distinct) > 1:
+        step = int(np.gcd.reduce(distinct[1:].astype(np.uint64) - distinct[:1].astype(np.uint64)))
     if len(others) > len(lows):
         places = np.maximum(np.searchsorted(lows, others, side="right") - 1, 0)
         knots = fit_knots(
@@ -359,9 +361,9 @@ def _with_knots(bins: Bins, distinct: np.ndarray, counts: np.ndarray, *, decimal
             is_rounded=not is_float or decimals is not None or 2 * len(distinct) < rows,
             is_discrete=len(distinct) <= min(MOST_ATOMS, rows // LEAST_REPEATS),
             variance=_variance(distinct, counts),
+            rows_of_column=int(rows),
+            unit=float(step) if not is_float else 0.0 if decimals is None else 10.0**-decimals,
         )
-    if not is_float and len(distinct) > 1:
-        step = int(np.gcd.reduce(distinct[1:].astype(np.uint64) - distinct[:1].astype(np.uint64)))
     return bins.model_copy(update={"knots": knots, "step": step, "decimals": decimals})
 
 

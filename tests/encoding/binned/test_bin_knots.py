@@ -145,6 +145,26 @@ def test_often_repeated_values_of_a_bin_are_drawn_as_they_are_and_as_often() -> 
     assert np.mean(np.isin(drawn, prices)) > 0.98  # rare prices of the tail are interpolated
 
 
+@pytest.mark.parametrize(
+    ("below", "unit"),
+    [(10_000, 1.0), (400, 1.0), (10_000, np.sqrt(7))],
+    ids=["whole", "whole, next to each other", "without decimals"],
+)
+def test_values_of_a_few_rows_among_single_ones_are_drawn_as_often_as_they_occur(below: int, unit: float) -> None:
+    generator = np.random.default_rng(4)
+    whole = generator.choice(below, 300, replace=False)
+    rows = np.append(generator.integers(2, 11, 100), np.ones(200, np.int64))
+    values = generator.permutation(np.repeat(whole, rows)) * unit
+
+    drawn = through_codes(values, copies=100)
+
+    shares = np.array([(drawn == value * unit).mean() for value in whole[:100]])
+    is_close = np.isclose(shares * len(values), rows[:100], rtol=0.02, atol=0.1)
+    assert is_close.mean() > 0.92  # next to an atom, draws that meet it become the value after it
+    if unit != 1:
+        assert np.mean(np.isin(drawn, whole[100:] * unit)) < 0.05  # a value of one row is not copied
+
+
 def test_bins_without_knots_are_uniform_as_in_encodings_without_them() -> None:
     values = np.random.default_rng(0).lognormal(7, 2, 5_000)
     bins = fit_bins(values)
