@@ -160,6 +160,7 @@ class _Coder:
         self.place_of_atom = {atom: place for place, atom in enumerate(bins.atoms)}
         self.knots = None if bins.knots is None else _KnotCurve(bins.knots, len(bins.atoms), self.is_whole)
         self.following = np.array(self._after_atoms() if bins.lows else [], self.host)
+        self.rounded, self.unrounded = self._unrounded()
         self.breaks, self.code_at = self._changes()
         self.by_value = self._by_value()
 
@@ -230,8 +231,25 @@ class _Coder:
             unit = 10.0**-decimals
             steps = np.rint((high - low) / unit)
             drawn = np.round(low + np.minimum(np.floor(uniform * (steps + 1)), steps) * unit, decimals)
-        clipped: np.ndarray = np.clip(drawn.astype(self.bins.dtype).astype(np.float64), low, high)
+        drawn = drawn.astype(self.bins.dtype).astype(np.float64)
+        if len(self.rounded):
+            at = np.minimum(np.searchsorted(self.rounded, drawn), len(self.rounded) - 1)
+            drawn = np.where(self.rounded[at] == drawn, self.unrounded[at], drawn)
+        clipped: np.ndarray = np.clip(drawn, low, high)
         return clipped
+
+    def _unrounded(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rounded form of known values that differ from it by the arithmetic of floats, and these values.
+
+        Sums such as 0.1 + 0.2 are not the float nearest to 0.3; a draw of such a value is that of the source.
+        """
+        if self.is_whole or self.bins.decimals is None:
+            return np.zeros(0), np.zeros(0)
+        knots = () if self.bins.knots is None else self.bins.knots.values
+        known = np.unique([*self.bins.atoms, *self.bins.lows, *self.bins.highs, *knots])
+        rounded = np.round(known, self.bins.decimals).astype(self.bins.dtype).astype(np.float64)
+        differs = rounded != known
+        return rounded[differs], known[differs]
 
     def _after_atoms(self) -> list[int | float]:
         """Return the next possible value after each atom that is not an atom, at most the greatest value."""

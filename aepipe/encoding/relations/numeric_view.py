@@ -115,3 +115,25 @@ def to_clock(minutes: NDArray[np.float64], *, midnight: float) -> NDArray[np.flo
     of_day = np.rint(minutes) % DAY_MINUTES
     clocks = np.floor(of_day / 60) * 100 + of_day % 60
     return np.where(clocks == 0, midnight, clocks)
+
+
+def nearest_known(asked: NDArray[np.float64], known: NDArray[np.float64], *, slack: float) -> NDArray[np.int64]:
+    """Return the place of the known value (n,) nearest to each asked one (B,); -1 if it is farther than `slack`.
+
+    slack: largest difference, as a share of the asked value. Values that are not finite have no place.
+
+    >>> nearest_known(np.array([0.3, 0.31, np.nan]), np.array([5.0, 0.1 + 0.2]), slack=1e-15).tolist()
+    [1, -1, -1]
+    """
+    order = np.argsort(known)
+    order = order[np.isfinite(known[order])]
+    if not len(order):
+        return np.full(len(asked), -1)
+    finite = np.where(np.isfinite(asked), asked, 0.0)
+    after = np.minimum(np.searchsorted(known[order], finite), len(order) - 1)
+    before = np.maximum(after - 1, 0)
+    is_before = np.abs(known[order[before]] - finite) < np.abs(known[order[after]] - finite)
+    nearest = order[np.where(is_before, before, after)]
+    is_near = np.isfinite(asked) & (np.abs(known[nearest] - finite) <= slack * np.abs(finite))
+    found: NDArray[np.int64] = np.where(is_near, nearest, -1)
+    return found

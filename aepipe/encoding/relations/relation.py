@@ -6,10 +6,11 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 from numpy.typing import NDArray
 from pydantic import Field
 
-from aepipe.encoding.relations.numeric_view import to_clock, to_minutes
+from aepipe.encoding.relations.numeric_view import nearest_known, numbers_of, to_clock, to_minutes
 from aepipe.frozen import FrozenModel
 from aepipe.tables.arrow_arrays import nulls_of, plain_values, values_of
 
@@ -19,6 +20,10 @@ EXACT = 0.995
 """Share of training rows from which a relation counts as exact; the other rows are taken for errors of the data."""
 LEAST_DERIVED = 0.5
 """Share from which a target is derived; below, only where the model itself comes close to the relation."""
+
+
+_LAST_DIGITS = 8
+"""Machine epsilons by which two floats of the same number may differ: one was computed, the other rounded."""
 
 
 class Relation(FrozenModel):
@@ -113,9 +118,14 @@ class MapTable:
         unknown = np.zeros(len(columns[0]), np.bool_)
         for column, values in zip(columns, self._values, strict=True):
             array = plain_values(column)
-            places = pc.index_in(array if array.type == values.type else array.cast(values.type), value_set=values)
+            array = array if array.type == values.type else array.cast(values.type)
+            places = pc.index_in(array, value_set=values)
             nulls = nulls_of(places)
             own = values_of(places).astype(np.int64)
+            if nulls is not None and pt.is_floating(values.type):  # a computed number may differ from its rounded form
+                slack = _LAST_DIGITS * float(np.finfo(values_of(values).dtype).eps)
+                near = nearest_known(numbers_of(array), numbers_of(values), slack=slack)
+                own, nulls = np.where(nulls, np.maximum(near, 0), own), nulls & (near < 0)
             unknown |= np.zeros(len(own), np.bool_) if nulls is None else nulls
             codes = codes * len(values) + own
         codes[unknown] = -1

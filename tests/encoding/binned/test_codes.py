@@ -395,3 +395,20 @@ def test_rare_values_share_a_code_and_come_back_as_any_of_them() -> None:
     drawn = encoding.decode({"cat": np.full((2_000, 1), RARE, np.int32)}, anywhere(encoding, 2_000, 0)).column(0)
 
     assert set(drawn.to_pylist()) == set(rare)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_draws_of_computed_decimals_are_floats_of_the_source(dtype: type) -> None:
+    """Sums such as 0.1 + 0.2 are not the float nearest to 0.3, which the rounding of a draw returns."""
+    generator = np.random.default_rng(0)
+    values = (np.minimum(generator.geometric(0.01, 4_000), 400).astype(dtype) * dtype(0.1)).astype(dtype)
+    known = np.unique(values)
+    assert (np.round(known, 1).astype(dtype) != known).any()
+
+    bins = fit_bins(values, decimals=1)
+    repeats = np.repeat(values, 10)
+    drawn = bins.values(bins.codes(repeats), generator.random(len(repeats)))
+
+    often = known[[np.count_nonzero(values == value) >= 8 for value in known]]
+    assert set(often) <= set(drawn.astype(dtype))
+    assert {float(np.round(value, 1)) for value in often}.isdisjoint(set(drawn.tolist()) - set(known.astype(float)))

@@ -129,6 +129,28 @@ def test_number_that_follows_from_two_columns_is_looked_up_and_unknown_combinati
         assert miles[row["origin"], row["dest"]] == row["distance"]
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_computed_floats_are_looked_up_by_their_rounded_forms(dtype: type) -> None:
+    """0.1 + 0.2 is not the float nearest to 0.3, and draws are rounded; a number in between is unknown."""
+    generator = np.random.default_rng(0)
+    place = generator.integers(1, 40, ROWS)
+    computed = np.asarray(place, dtype) * dtype(0.1)
+    table = pa.table({"x": computed, "target": generator.integers(0, 9, 40)[place].astype(np.float64) * 7.3})
+    relations, related = found(table)
+    assert [each.kind for each in relations.relations] == ["map"]
+    rounded = np.round(computed, 1).astype(dtype)
+    assert (rounded != computed).any()
+
+    drawn = pa.RecordBatch.from_pydict({"x": rounded, "target": np.zeros(ROWS)})
+    rows, possible = related.apply(drawn, np.zeros((ROWS, 1)))
+    between = pa.RecordBatch.from_pydict({"x": np.asarray(rounded + 1e-4, dtype), "target": np.zeros(ROWS)})
+    _, others = related.apply(between, np.zeros((ROWS, 1)))
+
+    assert possible.all()
+    assert rows["target"].equals(table["target"].combine_chunks())
+    assert not others.any()
+
+
 @pytest.mark.parametrize(("share", "is_derived"), [(0.002, True), (0.03, False)])
 def test_two_columns_whose_combinations_are_often_new_derive_no_third(share: float, is_derived: bool) -> None:
     first, second = numbers().integers(0, 10, (2, ROWS))
