@@ -53,7 +53,7 @@ class BlockScorer:
 
     Args:
         bundle: model.
-        passthrough: columns of the source that are copied to the outputs, but for labels with the name of an output.
+        passthrough: columns of the source that are copied to the outputs, but for labels with a name of the scores.
         features: write the features too.
 
     Raises:
@@ -66,9 +66,9 @@ class BlockScorer:
         self._passthrough = passthrough
         self._entity = bundle.encoding.schema.entity if bundle.calibration.entities else ()
         self._ports = tuple(bundle.part("scorer")[1].outputs)
-        labels, scores = bundle.encoding.schema.labels, self._post.score_columns
-        copied = without_taken_labels(passthrough, labels, {column.name for column in scores})
-        self.tables = {"scores": OutputTable(copied, scores, model_version=bundle.version)}
+        labels = bundle.encoding.schema.labels
+        copied = without_taken_labels(passthrough, labels)
+        self.tables = {"scores": OutputTable(copied, self._post.score_columns, model_version=bundle.version)}
         if features:
             kept = [field for field in passthrough if field.name not in labels]
             self.tables["features"] = OutputTable(kept, self._post.feature_columns, model_version=bundle.version)

@@ -29,7 +29,7 @@ SCORE_NAMES = frozenset(
         *CELLS,
     }
 )
-"""Columns of the scores whose name no key or event time may have; some are written by some bundles only."""
+"""Columns of the scores whose name no key or event time may have, and no copy of a label; not all bundles write all."""
 
 Nulls = NDArray[np.bool_] | None
 
@@ -163,14 +163,12 @@ def feature_columns(ports: Mapping[str, Port], names: Mapping[str, Sequence[str]
     )
 
 
-def without_taken_labels(
-    passthrough: Sequence[pa.Field], labels: Container[str], columns: Container[str]
-) -> tuple[pa.Field, ...]:
-    """Leave out labels that have the name of an output column: such as `is_anomaly`, the truth and the flag.
+def without_taken_labels(passthrough: Sequence[pa.Field], labels: Container[str]) -> tuple[pa.Field, ...]:
+    """Leave out labels that have one of `SCORE_NAMES`, such as `is_anomaly`, the truth and the flag.
 
     Evaluations read labels from the source, so that the outputs can do without them.
     """
-    return tuple(field for field in passthrough if field.name not in labels or field.name not in columns)
+    return tuple(field for field in passthrough if field.name not in labels or field.name not in SCORE_NAMES)
 
 
 class OutputTable:

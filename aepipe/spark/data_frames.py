@@ -14,7 +14,7 @@ from aepipe.bundles.active_calibration import with_active_calibration
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.device import Device
 from aepipe.errors import SchemaMismatch, TableInvalid
-from aepipe.inference.output_schema import TEXT
+from aepipe.inference.output_schema import SCORE_NAMES, TEXT
 from aepipe.inference.table_model import TableModel
 from aepipe.stores import as_path
 
@@ -84,8 +84,6 @@ def _answers(
     empty = to_arrow_schema(rows.select(needed).schema).empty_table()
     # here, not on a worker: a fault of the columns is one sentence and starts no task
     answered = _plain(_answer(TableModel(bundle, device="cpu"), answer, empty))
-    if keep is None:
-        kept = [name for name in kept if name not in bundle.encoding.schema.labels or name not in answered.column_names]
     taken = [name for name in kept if name in {*answered.column_names, MODEL_VERSION}]
     if taken:
         raise SchemaMismatch(
@@ -148,7 +146,7 @@ def _kept(rows: DataFrame, bundle: Bundle, answer: Answer, keep: Sequence[str] |
     """Return the columns to copy, in their order."""
     if keep is None:
         schema = bundle.encoding.schema
-        left_out = schema.labels if answer == "encode" else ()
+        left_out = {name for name in schema.labels if answer == "encode" or name in SCORE_NAMES}
         return [name for name in schema.carried if name in rows.columns and name not in left_out]
     absent = [f"has no column '{name}', which keep names" for name in keep if name not in rows.columns]
     if absent:

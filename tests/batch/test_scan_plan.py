@@ -126,6 +126,16 @@ def test_key_named_like_an_output_column_is_refused(tmp_path: Path) -> None:
         workspace.score(workspace.write(table))
 
 
+def test_label_named_like_a_reason_is_refused(tmp_path: Path) -> None:
+    """Only names of `SCORE_NAMES` are left out: training warns about these, and reports know that there is no copy."""
+    table = numbers(60).append_column("reason_1", pa.array(np.arange(60) % 2 == 0))
+    data = {"keys": ["id"], "labels": ["reason_1"]}
+    workspace = Workspace(tmp_path, make_bundle(tmp_path, table, data=data))
+
+    with pytest.raises(SchemaMismatch, match=r"column 'reason_1' has the name of an output column of scores\. Rename"):
+        workspace.score(workspace.write(table))
+
+
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
 def test_text_of_every_type_is_read_as_codes_of_a_dictionary(tmp_path: Path, kind: pa.DataType) -> None:
     colours = pa.array(["red", "blue", None, "red"] * 20)

@@ -197,8 +197,7 @@ class _SeriesScoring:
         self._stats = stats
         self._thresholds = thresholds
         self._history = 0 if bundle.memory is None else bundle.memory.history
-        labels, own = stage.source.encoding.schema.labels, point_schema([]).names
-        self._copied = without_taken_labels(plan.passthrough, labels, own)
+        self._copied = without_taken_labels(plan.passthrough, stage.source.encoding.schema.labels)
         self._schema = point_schema(self._copied)
         taken = [field.name for field in self._copied if self._schema.names.count(field.name) > 1]
         if taken:
