@@ -7,12 +7,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from aepipe.encoding.base import Codec
+from aepipe.encoding.binned.datetime import DatetimeCodes
 from aepipe.encoding.binned.number import NumberCodes
 from aepipe.encoding.encoding import Encoding
 from aepipe.encoding.relations.numeric_view import column_of, numbers_of, view_of
 from aepipe.encoding.relations.relation import LEAST_DERIVED, MapTable, Relation
 from aepipe.tables.arrow_arrays import plain_values, restored
 from aepipe.tables.arrow_types import plain
+
+_DAY_US = 86_400_000_000
+_UNIT_US = {None: 1.0, "s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+"""Units of a duration in microseconds; numbers have none."""
 
 
 class RelatedRows:
@@ -41,7 +47,8 @@ class RelatedRows:
             uniform: (B, R) on [0, 1), one column per relation; decides which rows are set where not all are.
 
         Returns:
-            The rows, and a mask of those that are possible: a combination that no training row has cannot be derived.
+            The rows, and a mask of those that are possible: a combination that no training row has cannot be derived,
+            and a number or time that follows from others lies where the column itself can be drawn.
         """
         columns = dict(zip(rows.schema.names, rows.columns, strict=True))
         possible = np.ones(rows.num_rows, np.bool_)
@@ -118,21 +125,44 @@ class RelatedRows:
             case "equal" if view_of(values.type) is None:
                 new = plain_values(columns[relation.sources[0]]).cast(values.type)
             case _:
-                new = self._computed(relation, columns, values, uniform)
+                new = self._computed(relation, columns, values, uniform, possible)
         return target if new.equals(values) else restored(new, target.type)
 
     def _computed(
-        self, relation: Relation, columns: Mapping[str, pa.Array], values: pa.Array, uniform: NDArray[np.float64]
+        self,
+        relation: Relation,
+        columns: Mapping[str, pa.Array],
+        values: pa.Array,
+        uniform: NDArray[np.float64],
+        possible: NDArray[np.bool_],
     ) -> pa.Array:
         computed = relation.compute({name: numbers_of(columns[name]) for name in relation.sources})
         chosen = ~np.isnan(computed) & ~is_missing(values) & (uniform < relation.rate)
         derived = column_of(computed, plain(values.type))
+        codec = self._codecs.get(relation.target)
+        low, high = ends_of_draws(codec)
+        slack = relation.step + 1e-9 * np.abs(computed)
+        is_beyond = (computed < low - slack) | (computed > high + slack)
+        if relation.is_exact:
+            possible &= ~(chosen & is_beyond)
+        else:
+            chosen &= ~is_beyond
         if relation.share < LEAST_DERIVED:
-            codec = self._codecs.get(relation.target)
             if not isinstance(codec, NumberCodes):
                 return values
             chosen &= codec.encode(derived).codes[0] == codec.encode(values).codes[0]
         return pc.if_else(pa.array(chosen), derived, values)
+
+
+def ends_of_draws(codec: Codec | None) -> tuple[float, float]:
+    """Return the least and the greatest value that a column can be drawn with by itself, as `numbers_of` has them."""
+    if isinstance(codec, DatetimeCodes):
+        ticks = (codec.least, codec.greatest, *codec.moments)
+        return min(ticks) * _DAY_US / codec.day, max(ticks) * _DAY_US / codec.day
+    if isinstance(codec, NumberCodes) and codec.bins.known:
+        unit = _UNIT_US[codec.unit]
+        return float(min(codec.bins.known)) * unit, float(max(codec.bins.known)) * unit
+    return -np.inf, np.inf
 
 
 def is_missing(column: pa.Array) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ import pytest
 from aepipe.encoding import Encoding, fit
 from aepipe.encoding.relations.apply import RelatedRows
 from aepipe.encoding.relations.find import FoundRelations, Keys, column_maps, find_relations
+from aepipe.encoding.relations.numeric_view import numbers_of
 from aepipe.encoding.relations.relation import EXACT, Relation
 from aepipe.tables.schema import Column, Schema
 
@@ -64,6 +65,70 @@ def test_sum_of_two_amounts_is_derived_to_the_cent() -> None:
 
     assert titles == ("gross = net + vat",)
     assert np.abs(drawn["gross"].to_numpy() - drawn["net"].to_numpy() - drawn["vat"].to_numpy()).max() < 1e-6
+
+
+@pytest.mark.parametrize("kind", [pa.int32(), pa.float64(), pa.decimal128(21, 2), pa.duration("s"), pa.duration("ms")])
+def test_rows_whose_sum_no_draw_of_its_column_has_are_left_out(kind: pa.DataType) -> None:
+    """Only together are the two large: sums of draws that do not know this reach beyond all sums of training."""
+    generator = numbers()
+    parts = generator.integers(1, 1_000, (2, ROWS))
+    parts[1] = np.where(parts[0] > 500, parts[1] % 300 + 1, parts[1])
+    columns = {"one": parts[0], "other": parts[1], "sum": parts[0] + parts[1]}
+    table = pa.table({name: pa.array(values).cast(kind) for name, values in columns.items()})
+    relations, rows = found(table)
+    (relation,) = relations.relations
+    drawn = shuffled(table)
+    as_numbers = {name: numbers_of(drawn[name]) for name in drawn.schema.names}
+    sums = as_numbers[relation.sources[0]] * relation.factors[0] + as_numbers[relation.sources[1]] * relation.factors[1]
+    training = numbers_of(table[relation.target].combine_chunks())
+
+    derived, possible = rows.apply(drawn, np.zeros((ROWS, 1)))
+
+    is_inside = (sums >= training.min() - relation.step) & (sums <= training.max() + relation.step)
+    assert 0.7 < is_inside.mean() < 0.98
+    assert possible.tolist() == is_inside.tolist()
+    assert numbers_of(derived[relation.target])[possible] == pytest.approx(sums[possible])
+
+
+def test_rows_that_end_after_all_others_are_left_out() -> None:
+    generator = numbers()
+    first = np.datetime64("2026-01-01T00:00:00", "us")
+    seconds = generator.integers(1, 900_000, ROWS)
+    begun = generator.integers(0, 1_000_000, ROWS)
+    begun = np.where(seconds > 100_000, begun % 100_000, begun)
+    moments = [first + (ticks * 1_000_000).astype("timedelta64[us]") for ticks in (begun, begun + seconds)]
+    table = pa.table({"begun": moments[0], "seconds": seconds, "ended": moments[1]})
+    relations, rows = found(table)
+    (relation,) = relations.relations
+    drawn = shuffled(table)
+
+    derived, possible = rows.apply(drawn, np.zeros((ROWS, 1)))
+
+    target = relation.target
+    training, made = numbers_of(table[target].combine_chunks()), numbers_of(derived[target])
+    assert 0.5 < possible.mean() < 0.98
+    assert possible.tolist() == ((made >= training.min()) & (made <= training.max())).tolist()
+
+
+def test_a_sum_that_not_all_rows_hold_is_not_derived_beyond_the_range() -> None:
+    generator = numbers()
+    parts = generator.integers(1, 1_000, (2, ROWS))
+    parts[1] = np.where(parts[0] > 500, parts[1] % 300 + 1, parts[1])
+    sums = np.where(generator.random(ROWS) < 0.9, parts.sum(0), generator.integers(2, 1_300, ROWS))
+    table = pa.table({"one": parts[0], "other": parts[1], "sum": sums})
+    relations, rows = found(table)
+    (relation,) = relations.relations
+    drawn = shuffled(table)
+
+    derived, possible = rows.apply(drawn, np.zeros((ROWS, 1)))
+
+    assert relation.target == "sum"
+    assert not relation.is_exact
+    assert possible.all()
+    added = drawn["one"].to_numpy() + drawn["other"].to_numpy()
+    is_inside = (added >= sums.min() - 1) & (added <= sums.max() + 1)
+    assert (~is_inside).sum() > 100
+    assert derived["sum"].to_numpy().tolist() == np.where(is_inside, added, drawn["sum"].to_numpy()).tolist()
 
 
 def test_product_is_derived() -> None:
