@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 # Compiled modules are kept, also where the environment says not to: tests start many processes.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo year test test-slow emulators test-all fuzz faults check fix docs sbom site benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
+.PHONY: demo year test test-slow emulators test-all search fuzz faults check fix docs sbom site benchmark-zoo benchmark-detection benchmark-synthesis benchmark-throughput clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -44,6 +44,9 @@ test: check ## check, then the tests that take seconds
 
 test-slow: $(READY) ## the tests that take longer
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow $(PYTEST)
+
+search: $(READY) ## minutes: the tests with generated inputs, with new random ones each time
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m hypothesis --hypothesis-profile random $(PYTEST)
 
 fuzz: $(READY) ## an hour: random tables and jobs through every command; FUZZ_CASES=100 for minutes
 	FUZZ_CASES=$(or $(FUZZ_CASES),1000) $(BIN)/python -m pytest -n 2 --dist worksteal -q -m slow tests/fuzz $(PYTEST)

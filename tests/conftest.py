@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import onnxruntime
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.jobs.evaluate.compare import compare
@@ -41,8 +41,9 @@ from tests.support.object_store import (
 )
 from tests.support.workspace import Workspace
 
-settings.register_profile("shared-machine", deadline=None)
-settings.load_profile("shared-machine")
+settings.register_profile("random", deadline=None, database=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("repeatable", settings.get_profile("random"), derandomize=True)
+settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parent.parent
 WRITERS: dict[str, Callable[[Path], object]] = {"cells": write_cells, "digits": write_digits}

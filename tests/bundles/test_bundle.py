@@ -97,7 +97,7 @@ def _flip(path: Path, place: int, mask: int) -> None:
     path.write_bytes(data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(FILES)), st.integers(0, 2**20), st.integers(1, 255))
 def test_any_changed_byte_is_refused_and_its_file_named(
     pristine: Path, tmp_path_factory: pytest.TempPathFactory, name: str, place: int, mask: int

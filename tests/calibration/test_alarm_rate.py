@@ -10,7 +10,7 @@ from aepipe.calibration.alarm_rate import FACTOR, is_far_above, tail_probability
 from aepipe.calibration.conformal import Calibration
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(1, 5_000), st.integers(1, 20_000), st.floats(1e-3, 0.5), st.data())
 def test_tail_equals_the_beta_binomial_of_scipy(rows: int, calibrated: int, alpha: float, data: st.DataObject) -> None:
     flagged = data.draw(st.integers(0, rows))

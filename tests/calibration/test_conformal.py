@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -23,7 +23,6 @@ def _generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=19, max_size=40), st.lists(st.floats(-1, 8), max_size=20))
 def test_p_values_are_those_of_the_definition_whatever_the_ties(held_out: list[int], scores: list[float]) -> None:
     if len(set(held_out)) == 1:
@@ -75,7 +74,6 @@ def test_ties_never_raise_the_share_of_false_alarms_above_alpha() -> None:
     assert np.mean(shares) <= 0.05
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 4, width=16), min_size=19, max_size=60).filter(lambda found: len(set(found)) > 1),
     st.sampled_from([0.05, 0.1, 0.07, 1 / 19, 0.5]),

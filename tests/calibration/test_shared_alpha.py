@@ -79,7 +79,7 @@ def test_a_row_that_is_high_in_both_takes_one_rank() -> None:
     assert shares == {"equal": (20, 10), "opposite": (10, 10)}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=10, max_size=100),
     st.integers(0, 50),

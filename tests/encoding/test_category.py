@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aepipe.encoding import category
@@ -12,9 +12,7 @@ from aepipe.encoding.category import CategoryCodec
 from aepipe.layout import FIRST_VALUE, MISSING, RARE, UNSEEN
 from tests.support.columns import CATEGORIES, batch_of, comparable, encoding_of, one_column
 
-many = settings(
-    max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+many = settings(max_examples=60)
 
 
 def codec_of(array: pa.Array) -> CategoryCodec:

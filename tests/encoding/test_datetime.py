@@ -4,16 +4,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aepipe.encoding.datetime import DatetimeCodec
 from aepipe.layout import FIRST_VALUE, MISSING
 from tests.support.columns import DATETIMES, PER_SECOND, batch_of, comparable, encoding_of, one_column
 
-many = settings(
-    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+many = settings(max_examples=150)
 
 
 def codec_of(array: pa.Array) -> DatetimeCodec:

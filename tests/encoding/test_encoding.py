@@ -7,7 +7,7 @@ from typing import get_args
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aepipe.encoding import Encoded, Encoding, __path__, fit
@@ -27,7 +27,7 @@ from tests.support.columns import (
     spec_of,
 )
 
-few = settings(max_examples=10, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=10)
 many = settings(few, max_examples=50)
 TABULAR = ["number", "category", "datetime", "vector"]
 

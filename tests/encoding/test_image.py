@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -15,9 +15,7 @@ FINE = ""
 SIZE = "x is not 1x2x3 (channels x height x width), which the model takes"
 MISSING = "x is missing"
 UNREADABLE = "x cannot be read as PNG or JPEG"
-many = settings(
-    max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+many = settings(max_examples=100)
 
 
 def reasons(encoding: Encoding, array: pa.Array) -> list[str]:

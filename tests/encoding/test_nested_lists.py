@@ -10,7 +10,7 @@ rows_of_rows = st.lists(st.one_of(st.none(), st.lists(st.lists(st.integers(0, 9)
 
 
 @pytest.mark.parametrize("kind", [pa.list_(pa.int32()), pa.large_list(pa.uint8())])
-@settings(max_examples=50, deadline=None, derandomize=True, database=None)
+@settings(max_examples=50)
 @given(rows=flat_rows, first=st.integers(0, 8))
 def test_each_row_is_its_own_run_of_the_values(kind: pa.DataType, rows: list[list[int] | None], first: int) -> None:
     lists = flat(pa.array(rows, kind).slice(first))
@@ -20,7 +20,7 @@ def test_each_row_is_its_own_run_of_the_values(kind: pa.DataType, rows: list[lis
     assert found == rows[first:]
 
 
-@settings(max_examples=50, deadline=None, derandomize=True, database=None)
+@settings(max_examples=50)
 @given(rows=rows_of_rows, first=st.integers(0, 8))
 def test_nested_rows_are_laid_end_to_end(rows: list[list[list[int]] | None], first: int) -> None:
     lists = flat(pa.array(rows, pa.list_(pa.large_list(pa.int16()))).slice(first))

@@ -3,7 +3,7 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aepipe.encoding import Encoding
@@ -11,9 +11,7 @@ from aepipe.encoding.number import NumberCodec
 from aepipe.encoding.number_statistics import is_far
 from tests.support.columns import NUMBERS, batch_of, comparable, encoding_of, one_column
 
-many = settings(
-    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+many = settings(max_examples=150)
 
 
 def codec_of(encoding: Encoding) -> NumberCodec:

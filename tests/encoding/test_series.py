@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aepipe.encoding import Encoding
@@ -14,9 +14,7 @@ from aepipe.errors import OptionInvalid
 from aepipe.layout import Port
 from tests.support.columns import batch_of, one_column, schema_of
 
-many = settings(
-    max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+many = settings(max_examples=40)
 
 _FLOATS = st.floats(-1000, 1000, width=32).map(lambda value: round(value, 2))
 _SHORTS = st.integers(-(2**15), 2**15 - 1)

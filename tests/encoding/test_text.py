@@ -35,7 +35,7 @@ def round_trip(texts: list[str | None], **spec: object) -> list[str | None]:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in get_args(TokenKind) if kind != "bpe"])
-@settings(max_examples=10, deadline=None, derandomize=True, database=None)
+@settings(max_examples=10)
 @given(text=st.text(max_size=12))
 def test_the_pieces_of_a_text_join_to_the_text(kind: TokenKind, text: str) -> None:
     (pieces,) = pieces_of([text], kind)

@@ -1,14 +1,12 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.columns import VECTORS, batch_of, one_column
 
-many = settings(
-    max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+many = settings(max_examples=100)
 
 
 def reason(array: pa.Array, tonight: pa.Array) -> list[str]:

@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aepipe.errors import OptionInvalid
@@ -20,9 +20,7 @@ TABLE = pa.table(
         "flag": [True, False, None, True, False],
     }
 )
-many = settings(
-    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+many = settings(max_examples=150)
 
 few = settings(many, max_examples=50)
 
@@ -237,7 +235,7 @@ def test_a_long_list_of_alternatives_does_not_count_as_nesting() -> None:
     assert kept(text) == [0, 1, 3, 4]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=150)
 @given(st.text(st.sampled_from("ab s'\"=<>()!,.0159-+enotrisu\n`"), max_size=25))
 def test_any_text_is_a_condition_or_one_error(text: str) -> None:
     try:

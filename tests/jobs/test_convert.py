@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable, LocalPathNeeded, UrlInvalid
@@ -111,7 +111,7 @@ CELLS = (
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=8), delimiter=st.sampled_from(",;\t|"))
 def test_no_csv_loses_a_value(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str | None, ...]], delimiter: str

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -51,7 +51,7 @@ ROWS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(rows=st.lists(ROWS, min_size=1, max_size=40), ending=st.sampled_from(["parquet", "ndjson", "csv"]))
 def test_each_user_has_one_row_with_all_items_in_order(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Row], ending: str

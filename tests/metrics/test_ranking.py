@@ -31,7 +31,6 @@ def _columns(rows: list[tuple[bool, int]]) -> tuple[NDArray[np.bool_], NDArray[n
     return np.array([label for label, _ in rows]), np.array([score for _, score in rows], dtype=np.float64)
 
 
-@settings(deadline=None)
 @given(LABELLED)
 def test_auroc_is_the_share_of_pairs_in_the_right_order(rows: list[tuple[bool, int]]) -> None:
     truth, score = _columns(rows)
@@ -41,7 +40,6 @@ def test_auroc_is_the_share_of_pairs_in_the_right_order(rows: list[tuple[bool, i
     assert auroc(truth, score) == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(LABELLED)
 def test_both_measures_are_those_of_scikit_learn_with_ties(rows: list[tuple[bool, int]]) -> None:
     truth, score = _columns(rows)
@@ -72,7 +70,6 @@ def test_infinite_scores_are_ranked_like_any_other() -> None:
     assert auroc([0, 1, 0, 1], [-np.inf, np.inf, 0.0, 1.0]) == 1.0
 
 
-@settings(deadline=None)
 @given(LABELLED, st.integers(-4, 4), st.sampled_from([0.5, 1.0, 2.0]))
 def test_the_counts_at_a_threshold_are_those_of_scikit_learn(
     rows: list[tuple[bool, int]], threshold: int, beta: float
@@ -116,7 +113,7 @@ def test_the_bootstrap_interval_holds_the_value_and_depends_on_the_seed_alone() 
     assert first.average_precision.value == pytest.approx(ranking_average_precision(ranking), abs=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(LABELLED)
 def test_ranks_between_positives_can_be_merged(rows: list[tuple[bool, int]]) -> None:
     counts = Ranking.of(*_columns(rows)).counts()
@@ -176,7 +173,7 @@ def test_the_bootstrap_spread_of_auroc_is_that_of_the_normal_theory() -> None:
     assert (interval.high - interval.low) / (2 * 1.96 * error) == pytest.approx(1.0, abs=0.1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(LABELLED, st.integers(0, 2**31))
 def test_rows_drawn_again_measure_as_those_rows_would(rows: list[tuple[bool, int]], seed: int) -> None:
     truth, score = _columns(rows)

@@ -12,7 +12,7 @@ from aepipe.series.grid import Grid, build_grid, filled
 from aepipe.series.step_size import find_period, find_window, modal_step, phases, ranks_in_series, step_numbers
 from aepipe.series.windows import point_scores, window_starts, windows_at
 
-many = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+many = settings(max_examples=60)
 
 _ROWS = st.lists(
     st.tuples(

@@ -51,7 +51,7 @@ def test_staged_file_describes_the_file(tmp_path: Path) -> None:
     assert sink.close() == staged
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 3_000), max_size=6), st.booleans())
 def test_rows_come_back_in_order_for_any_batches(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], batches: bool

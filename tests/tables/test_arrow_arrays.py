@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aepipe.tables.arrow_arrays import (
@@ -21,9 +21,7 @@ from aepipe.tables.arrow_arrays import (
 from aepipe.tables.arrow_types import plain
 from tests.support.columns import CATEGORIES, DATETIMES, NUMBERS, comparable
 
-many = settings(
-    max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+many = settings(max_examples=200)
 columns = st.one_of(*NUMBERS.values(), *CATEGORIES.values(), *DATETIMES.values())
 
 
@@ -75,7 +73,7 @@ def test_wrapped_arrays_are_unwrapped_and_wrapped_again(array: pa.Array) -> None
     assert again.to_pylist() == array.to_pylist()
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100)
 @given(st.lists(st.one_of(st.none(), st.binary(max_size=4))))
 def test_bytes_and_texts_are_laid_end_to_end(contents: list[bytes | None]) -> None:
     array = bytes_of(contents)

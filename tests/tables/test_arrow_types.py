@@ -52,7 +52,7 @@ def test_integers_are_welcome_where_floats_are_wanted_and_not_the_other_way(foun
     assert not carries(pa.float32(), found)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100)
 @given(*[st.tuples(st.integers(1, 38), st.integers(0, 10)).filter(lambda one: one[1] <= one[0])] * 2)
 def test_a_decimal_carries_where_its_greatest_value_fits(found: tuple[int, int], wanted: tuple[int, int]) -> None:
     digits = [(precision - scale, scale) for precision, scale in (found, wanted)]

@@ -31,7 +31,7 @@ def text(length: int, rows: int) -> pa.Table:
 def test_the_longest_list_is_found_by_its_levels(tmp_path: Path, codec: str, version: str) -> None:
     path = tmp_path / "x.parquet"
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(LISTS)
     def check(rows: list[list[int] | None]) -> None:
         table = pa.table({"l": pa.array(rows, pa.list_(pa.int32()))})

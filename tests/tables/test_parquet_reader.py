@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
@@ -22,7 +22,7 @@ def table(rows: int, *, seed: int = 0) -> pa.Table:
     return pa.table({"a": values[:, 0], "b": values[:, 1], "c": pa.array(names, pa.string())})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=3), group=st.integers(1, 70), rows=st.integers(1, 80))
 def test_slices_are_the_rows_of_the_files_in_order(tmp_path: Path, sizes: list[int], group: int, rows: int) -> None:
     whole = [table(size, seed=index) for index, size in enumerate(sizes)]

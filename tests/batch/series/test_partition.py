@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -28,9 +28,7 @@ from tests.support.long_series import (
 )
 
 WINDOW = 5
-many = settings(
-    max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+many = settings(max_examples=15)
 
 
 def _values(steps: int = 40, seed: int = 0, channels: int = 1) -> np.ndarray[Any, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aepipe.encoding import Encoding, fit
@@ -21,7 +21,7 @@ from tests.support.columns import (
     spec_of,
 )
 
-few = settings(max_examples=3, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=3)
 many = settings(few, max_examples=15)
 TABULAR = ["number", "category", "datetime", "vector"]
 
@@ -96,7 +96,7 @@ def test_any_code_decodes_to_a_value_in_the_range_of_training(kind: str, data: s
     decoded = encoding.decode({"cat": codes}, rng.random(codes.shape)).column(0)
 
     decoded.validate(full=True)
-    if kind in ("number", "datetime"):
+    if kind in ("number", "datetime") and not pa.types.is_boolean(array.type):  # both truth values have a code
         seen = [value for value in comparable(array) if value is not None and value == value]
         drawn = [value for value in comparable(decoded) if value is not None]
         assert not drawn or min(seen) <= min(drawn) <= max(drawn) <= max(seen)

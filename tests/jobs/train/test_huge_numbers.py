@@ -38,7 +38,7 @@ def table(rows: int, seed: int, *, huge: bool = False, dtype: type = np.float64)
     return pa.table(dict(zip("abc", arrays, strict=True)) | {"kind": generator.choice(["x", "y"], rows)})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 1_000), st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.sampled_from(HUGE))
 def test_only_far_values_are_not_usable(seed: int, loc: float, scale: float, huge: float) -> None:
     values = np.random.default_rng(seed).normal(loc, scale, 300)

@@ -149,7 +149,7 @@ def test_partitions_may_come_as_a_dictionary_and_interleaved() -> None:
     assert np.array_equal(mixed[::2], parts(table.slice(0, 1000), pa.array(["a"] * 1000)))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60)
 @given(rows=st.integers(0, 60), keyed=st.booleans(), timed=st.booleans())
 def test_three_rows_are_enough_for_every_part_to_hold_one(rows: int, keyed: bool, timed: bool) -> None:
     table = pa.table({"id": pa.array(range(rows), pa.int64()), "x": np.zeros(rows), "at": np.zeros(rows)})

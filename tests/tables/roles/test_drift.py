@@ -13,7 +13,7 @@ def groups_of(values: list[list[float]]) -> list[pa.Table]:
     return [pa.table({"x": pa.array(each, pa.float64())}) for each in values]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=6), min_size=2, max_size=6))
 def test_share_outside_equals_brute_force(values: list[list[float]]) -> None:
     rows = sum(map(len, values))

@@ -132,7 +132,7 @@ def test_ordinary_columns_have_no_role(name: str, seed: int) -> None:
     assert roles({name: ORDINARY[name](np.random.default_rng(seed))}) == {}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10_000),
     loc=st.floats(-1e6, 1e6),
