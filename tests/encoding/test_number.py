@@ -3,12 +3,12 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aepipe.encoding import Encoding
 from aepipe.encoding.number import NumberCodec
-from aepipe.encoding.number_statistics import is_far
+from aepipe.encoding.number_statistics import is_far, usable
 from tests.support.columns import NUMBERS, batch_of, comparable, encoding_of, one_column
 
 many = settings(max_examples=150)
@@ -34,13 +34,17 @@ def reason(encoding: Encoding, array: pa.Array) -> list[str]:
 
 @many
 @given(st.one_of(*NUMBERS.values()))
+@example(pa.array([0, 0, 0, 1, 1e12 + 65_536], pa.float32()))
 def test_a_number_comes_back_within_float32_of_its_distance_from_the_offset(array: pa.Array) -> None:
     encoding = one_column(array, "number")
     offset = codec_of(encoding).offset
+    floats = np.array([np.nan if value is None else float(value) for value in comparable(array)])
 
-    for found, value in zip(back(encoding, array), comparable(array), strict=True):
+    for found, value, is_usable in zip(back(encoding, array), comparable(array), usable(floats), strict=True):
         if value is None or value != value:
             assert found is None
+        elif not is_usable:  # far from the others, and limited to their range
+            assert float(floats[usable(floats)].min()) <= found <= float(floats[usable(floats)].max())
         else:
             distance = abs(Decimal(value) - Decimal(offset))
             allowed = distance * Decimal(2) ** -23 + abs(Decimal(value)) * Decimal(2) ** -51 + Decimal(2) ** -149

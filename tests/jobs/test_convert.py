@@ -9,13 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable, LocalPathNeeded, UrlInvalid
 from aepipe.jobs.convert import convert
 from aepipe.jobs.init import init
 from aepipe.tables.text_files import csv_reader, json_reader
+from aepipe.tables.text_files.column_types import NULL_WORDS
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -112,6 +113,7 @@ CELLS = (
 
 
 @settings(max_examples=60)
+@example(rows=[("", "TRUE"), ("", "false")], delimiter=",")
 @given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=8), delimiter=st.sampled_from(",;\t|"))
 def test_no_csv_loses_a_value(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str | None, ...]], delimiter: str
@@ -127,7 +129,13 @@ def test_no_csv_loses_a_value(
     assert table.num_rows == len(read)
     for name, at in (("x", 0), ("y", 1)):
         for value, source in zip(table[name].to_pylist(), read, strict=True):
-            assert value is None or str(value) == source[at] or float(value) == float(source[at].strip())
+            written = source[at].strip()
+            if value is None:
+                assert written in NULL_WORDS
+            elif isinstance(value, bool):
+                assert written.lower() == str(value).lower()
+            else:
+                assert str(value) == source[at] or float(value) == float(written)
 
 
 def test_files_become_partitions_of_one_table(tmp_path: Path) -> None:

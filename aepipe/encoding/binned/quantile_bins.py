@@ -184,7 +184,7 @@ class _Coder:
         first, last = int(self.breaks[0]), int(self.breaks[-1])
         if first == self.least or last - first > _LONGEST_TABLE:
             return None
-        every = np.arange(first - 1, last + 1)
+        every = first - 1 + np.arange(last - first + 2)  # last + 1 may be no int64
         codes: np.ndarray = self.code_at[np.searchsorted(self.breaks, every, side="right")]
         return codes
 

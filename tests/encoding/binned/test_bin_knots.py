@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_wine
 
@@ -181,6 +181,8 @@ def test_bins_without_knots_are_uniform_as_in_encodings_without_them() -> None:
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=300), st.floats(0, 1, exclude_max=True))
+@example([2**63 - 21, 2**63 - 2], 0.0)
+@example([-(2**63) + 1, -(2**63) + 20], 0.0)
 def test_drawn_integers_of_any_size_have_the_code_that_they_are_drawn_for(values: list[int], uniform: float) -> None:
     bins = fit_bins(np.array(values))
     codes = np.unique(bins.codes(np.array(values)))
