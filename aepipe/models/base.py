@@ -20,6 +20,7 @@ from aepipe.layout import LatentSpace, Layout, Port
 from aepipe.models.backbone import AveragedTraining, GridNets, no_faults, no_output_layer, no_start
 from aepipe.models.layers.corruption import Corruption, CorruptionOptions
 from aepipe.models.layers.likelihood import Likelihood, Residual
+from aepipe.models.layers.parameter_uses import ParameterUses
 from aepipe.models.layers.preprocessing import Preprocessing, Row
 from aepipe.models.layers.prior import Prior
 
@@ -48,6 +49,8 @@ class StepContext(NamedTuple):
 
     progress: float
     generator: torch.Generator
+    uses: ParameterUses | None = None
+    """record that `row_losses` keeps of parameters outside of linear layers and code sums; None: none is kept"""
 
 
 class Loss(NamedTuple):
@@ -96,7 +99,7 @@ class Objective(NamedTuple):
     patience_share: float = 1.0
     """Share of the job's patience after which training stops; used for the first objective of a phase."""
     row_losses: Callable[[Batch, StepContext], Tensor] | None = None
-    """Losses (B,) of rows, each by itself, in eval mode; without them, no training with differential privacy."""
+    """Losses (B,) of rows, each by itself; without them, no training with differential privacy."""
     epoch_rows: int | None = None
     """Maximum rows of an epoch, drawn at random; None for the rule of the training loop."""
 

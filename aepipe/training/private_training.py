@@ -7,7 +7,7 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import AdamW
 
@@ -23,7 +22,7 @@ from aepipe.config.job import Train
 from aepipe.errors import OptionInvalid, TrainingDiverged
 from aepipe.layout import Category
 from aepipe.models.base import Batch, Model, Objective, StepContext
-from aepipe.models.layers.preprocessing import Row
+from aepipe.models.layers.parameter_uses import ParameterUses
 from aepipe.progress import Progress, no_progress
 from aepipe.training.checkpoint import Checkpointer
 from aepipe.training.device_dataset import DeviceDataset
@@ -44,8 +43,6 @@ _STEPS_AN_EPOCH = 20
 """Default: a step has this fraction of the rows on average. Chosen on a generated table."""
 _RATE = 10 / 3
 """Factor of the default learning rate: noise makes Adam's steps short. Chosen on a generated table."""
-_VALUES_A_CALL = 1 << 23
-"""Largest number of values of the gradients of rows that are computed at once."""
 _DELTA = 0.1
 """Default of delta, per row."""
 
@@ -118,10 +115,10 @@ def fit_privately(
     begun, curve = time.perf_counter(), _resume(run, checkpointer)
     if not curve:
         _prepare(run)
-    row_gradients = RowGradients(model, run.objective)
+    clipped = ClippedGradients(model, run.objective)
     with single_threaded(True):
         while len(curve) < run.epochs:
-            curve.append(_epoch(run, row_gradients, len(curve)))
+            curve.append(_epoch(run, clipped, len(curve)))
             if checkpointer is not None:
                 checkpointer.keep(lambda: _content(run, curve))
             (progress or no_progress)("training", len(curve) / run.epochs)
@@ -249,53 +246,34 @@ def denoised(counts: Tensor, noise: float, category: Category) -> Tensor:
     return torch.where(counts >= noise, counts, 0.0)
 
 
-class _RowLoss(nn.Module):
-    """Loss of one row, as a function of the parameters of a model."""
+class ClippedGradients:
+    """Sums over rows of the gradients of their losses, each scaled down to the norm `CLIP` if it exceeds that."""
 
-    def __init__(self, model: Model, row_losses: Callable[[Batch, StepContext], Tensor]) -> None:
-        super().__init__()
-        self.model = model
-        self.row_losses = row_losses
-
-    def forward(self, row: Row, target: Row, context: StepContext) -> Tensor:
-        single, wanted = (Row(*(tensor.unsqueeze(0) for tensor in each)) for each in (row, target))
-        return self.row_losses(Batch(single, wanted), context).sum()
-
-
-class RowGradients:
-    """Gradients of the losses of single rows, in eval mode."""
-
-    def __init__(self, model: Model, objective: Objective) -> None:
+    def __init__(self, model: nn.Module, objective: Objective) -> None:
         assert objective.row_losses is not None
-        self._loss = _RowLoss(model, objective.row_losses)
+        self._model, self._row_losses = model, objective.row_losses
         wanted = {id(parameter) for parameter in objective.parameters}
-        self.parameters = {name: each for name, each in self._loss.named_parameters() if id(each) in wanted}
-        self.values = sum(each.numel() for each in self.parameters.values())
+        self.parameters = {name: each for name, each in model.named_parameters() if id(each) in wanted}
+        self.rows_a_call = objective.batch_rows
 
     def __call__(self, batch: Batch, context: StepContext) -> dict[str, Tensor]:
-        """Return the gradients of each row by the name of the parameter, (B, *shape)."""
+        """Return the sum of the clipped gradients of a batch by the name of the parameter.
 
-        def loss(parameters: dict[str, Tensor], row: Row, target: Row) -> Tensor:
-            found: Tensor = functional_call(self._loss, parameters, (row, target, context))
-            return found
-
-        detached = {name: each.detach() for name, each in self.parameters.items()}
-        of_rows = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")
-        found: dict[str, Tensor] = of_rows(detached, batch.input, batch.target)
+        Raises:
+            OptionInvalid: The norm of a row's gradient is not known, since a parameter has another use than expected.
+        """
+        uses = ParameterUses()
+        with uses.of_modules(self._model):
+            losses = self._row_losses(batch, context._replace(uses=uses))
+        factors = (CLIP / uses.row_norms(losses).clamp(min=1e-12)).clamp(max=1.0)
+        sums = torch.autograd.grad(losses, list(self.parameters.values()), factors, allow_unused=True)
+        found = {name: each for name, each in zip(self.parameters, sums, strict=True) if each is not None}
+        uses.refuse_others({name: self.parameters[name] for name in found})
         return found
 
 
-@torch.no_grad()
-def add_clipped(totals: Mapping[str, Tensor], gradients: Mapping[str, Tensor], clip: float) -> None:
-    """Add gradients of rows (B, *shape) to their totals, each row scaled down to the norm `clip` if it exceeds that."""
-    norms = torch.stack([torch.linalg.vector_norm(each.flatten(1), dim=1) for each in gradients.values()])
-    factors = (clip / torch.linalg.vector_norm(norms, dim=0).clamp(min=1e-12)).clamp(max=1.0)
-    for name, total in totals.items():
-        total += (factors @ gradients[name].flatten(1)).reshape(total.shape)
-
-
 def private_gradient(
-    row_gradients: RowGradients,
+    clipped: ClippedGradients,
     rows: DeviceDataset,
     chosen: Tensor,
     context: StepContext,
@@ -304,11 +282,11 @@ def private_gradient(
     expected_rows: float,
 ) -> dict[str, Tensor]:
     """Return the sum of the clipped gradients of the chosen rows plus noise, over the expected number of rows."""
-    totals = {name: torch.zeros_like(each) for name, each in row_gradients.parameters.items()}
-    rows_a_call = max(1, _VALUES_A_CALL // row_gradients.values)
-    for begin in range(0, len(chosen), rows_a_call):
-        index = chosen[begin : begin + rows_a_call]
-        add_clipped(totals, row_gradients(rows.pick(index), context), CLIP)
+    totals = {name: torch.zeros_like(each) for name, each in clipped.parameters.items()}
+    for begin in range(0, len(chosen), clipped.rows_a_call):
+        batch = rows.pick(chosen[begin : begin + clipped.rows_a_call])
+        for name, found in clipped(batch, context).items():
+            totals[name] += found
     generator = context.generator
     for total in totals.values():
         if noise:
@@ -317,11 +295,11 @@ def private_gradient(
     return totals
 
 
-def _epoch(run: _Run, row_gradients: RowGradients, number: int) -> Epoch:
+def _epoch(run: _Run, clipped: ClippedGradients, number: int) -> Epoch:
     """Take the steps of an epoch, and measure the loss of dev rows at the averaged weights."""
     begun, mechanism = time.perf_counter(), run.plan.gradients
     steps = mechanism.steps // run.epochs
-    run.model.eval()
+    run.model.train()
     for step in range(steps):
         progress = (number + step / steps) / run.epochs
         rate = learning_rate_of(run.options, run.objective, run.objective, lr_factor=1.0, progress=progress)
@@ -329,14 +307,14 @@ def _epoch(run: _Run, row_gradients: RowGradients, number: int) -> Epoch:
             group["lr"] = rate
         drawn = torch.rand(run.rows.rows, generator=run.generator, device=run.generator.device)
         found = private_gradient(
-            row_gradients,
+            clipped,
             run.rows,
             (drawn < mechanism.sample_rate).nonzero().squeeze(1),
             StepContext(progress, run.generator),
             noise=mechanism.noise,
             expected_rows=mechanism.sample_rate * run.rows.rows,
         )
-        for name, parameter in row_gradients.parameters.items():
+        for name, parameter in clipped.parameters.items():
             parameter.grad = found[name]
         run.optimizer.step()
         run.average.follow()

@@ -1,5 +1,6 @@
 """DP-SGD: clipped gradients of single rows, noise, Poisson sampling, and refusals."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ from aepipe.layout import FIRST_VALUE, Category, Layout, Number
 from aepipe.models.base import Batch, Objective, StepContext
 from aepipe.models.families import build
 from aepipe.models.families.tabular_vae import TabularVae, _drawn_sets
+from aepipe.models.layers.parameter_uses import ParameterUses
 from aepipe.models.layers.preprocessing import Preprocessing
 from aepipe.training.device_dataset import DeviceDataset
 from aepipe.training.private_training import (
     CLIP,
-    RowGradients,
+    ClippedGradients,
     delta_of,
     denoised,
     fit_privately,
@@ -51,14 +53,16 @@ class Line(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.tensor([0.5, -2.0, 1.0]))
+        self.answer = nn.Linear(3, 1, bias=False)
+        self.answer.weight.data = torch.tensor([[0.5, -2.0, 1.0]])
 
     def row_losses(self, batch: Batch, _: StepContext) -> Tensor:
-        return (batch.input.dense @ self.weight).square()
+        found: Tensor = self.answer(batch.input.dense).squeeze(1).square()
+        return found
 
 
-def line() -> tuple[RowGradients, DeviceDataset, Tensor]:
-    """Return the row gradients of a linear model, its 40 rows, and their gradients in closed form."""
+def line() -> tuple[ClippedGradients, DeviceDataset, Tensor]:
+    """Return the clipped gradients of a linear model, its 40 rows, and the gradients of rows in closed form."""
     names = ("a", "b", "c")
     numbers = tuple(Number(name=name, column=at, mean=0, std=1, low=-9, high=9) for at, name in enumerate(names))
     model = Line()
@@ -68,9 +72,14 @@ def line() -> tuple[RowGradients, DeviceDataset, Tensor]:
     )
     assert rows.table is not None
     dense = rows.table.dense
-    expected = 2 * (dense @ model.weight.detach()).unsqueeze(1) * dense
-    objective = Objective("line", (model.weight,), lambda *_: pytest.fail("not by batch"), row_losses=model.row_losses)
-    return RowGradients(model, objective), rows, expected  # type: ignore[arg-type]
+    weight = model.answer.weight.detach()
+    expected = 2 * (dense @ weight.T) * dense
+    return ClippedGradients(model, objective_of(model, model.row_losses)), rows, expected
+
+
+def objective_of(model: nn.Module, row_losses: Callable[[Batch, StepContext], Tensor]) -> Objective:
+    parameters = tuple(model.parameters())
+    return Objective("test", parameters, lambda *_: pytest.fail("not by batch"), batch_rows=7, row_losses=row_losses)
 
 
 def context(seed: int = 1) -> StepContext:
@@ -85,7 +94,7 @@ def test_the_gradient_of_a_step_without_noise_is_the_mean_of_clipped_gradients_o
     (found,) = private_gradient(gradients, rows, rows.everything, context(), noise=0.0, expected_rows=40).values()
 
     expected = (of_rows * (CLIP / norms).clamp(max=1)).mean(0)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, expected.unsqueeze(0))
 
 
 def test_no_row_changes_the_sum_of_a_step_by_more_than_the_clip() -> None:
@@ -105,7 +114,7 @@ def test_no_row_changes_the_sum_of_a_step_by_more_than_the_clip() -> None:
 def test_the_noise_of_a_step_has_the_planned_deviation_also_without_any_row() -> None:
     model = built()
     rows = DeviceDataset(model.preprocessing, throws(50), torch.device("cpu"))
-    gradients = RowGradients(model.eval(), model.objectives()[0])
+    gradients = ClippedGradients(model.train(), model.objectives()[0])
 
     found = private_gradient(
         gradients, rows, torch.zeros(0, dtype=torch.int64), context(), noise=3.0, expected_rows=10.0
@@ -117,34 +126,97 @@ def test_the_noise_of_a_step_has_the_planned_deviation_also_without_any_row() ->
     assert float(values.std()) == pytest.approx(3.0 * CLIP / 10, rel=0.03)
 
 
-def test_the_gradient_of_a_row_is_that_of_its_own_loss() -> None:
-    model = built().eval()
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"column_units": 0},
+        {"dropout": 0.3, "first": ("number",)},
+        {"dropout": 0, "given": 0, "free_bits": 2},
+        {"latent": 1, "units": 24},
+    ],
+)
+def test_clipped_sums_are_those_of_explicit_gradients_of_rows(options: dict[str, object]) -> None:
+    """Oracle: a backward pass per row, through the same draws."""
+    model, clipped, batch, slopes = with_slopes(options)
+    norms = slopes.norm(dim=1)
+    assert float(norms.min()) > 1
+
+    found = torch.cat([each.flatten() for each in filled(clipped, clipped(batch, context())).values()])
+
+    torch.testing.assert_close(found, (slopes * (CLIP / norms).unsqueeze(1)).sum(0), rtol=1e-4, atol=1e-5)
+    uses = ParameterUses()
+    objective = model.objectives()[0]
+    assert objective.row_losses is not None
+    with uses.of_modules(model):
+        losses = objective.row_losses(batch, context()._replace(uses=uses))
+    torch.testing.assert_close(uses.row_norms(losses), norms, rtol=1e-5, atol=1e-6)
+
+
+def with_slopes(options: dict[str, object]) -> tuple[TabularVae, ClippedGradients, Batch, Tensor]:
+    """Return a model, its clipped gradients, a batch of 12 rows and the gradient of each row's loss, (12, weights)."""
+    model = built(**options).train()
     model.chain.init_from_counts(torch.from_numpy(throws(200)["cat"]))
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():  # none is at 0, where a wrong factor would not show
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     rows = DeviceDataset(model.preprocessing, throws(200), torch.device("cpu"))
     objective = model.objectives()[0]
     assert objective.row_losses is not None
-    batch = rows.pick(torch.tensor([7]))
+    batch = rows.pick(torch.arange(60, 72))
+    losses = objective.row_losses(batch, context())
+    parameters = list(model.parameters())
+    slopes = [
+        torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+        for loss in losses
+    ]
+    whole = torch.stack([torch.cat([each.flatten() for each in slope]) for slope in slopes])
+    return model, ClippedGradients(model, objective), batch, whole
 
-    found = RowGradients(model, objective)(batch, context())
 
-    loss = objective.row_losses(batch, context()).sum()
-    expected = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
-    assert float(loss.detach()) > 1
-    for (name, of_row), one in zip(found.items(), expected, strict=True):
-        torch.testing.assert_close(of_row[0], torch.zeros_like(of_row[0]) if one is None else one, msg=name)
+def filled(clipped: ClippedGradients, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: found.get(name, torch.zeros_like(each)) for name, each in clipped.parameters.items()}
 
 
-def test_the_gradient_of_a_row_depends_on_no_other_row() -> None:
-    model = built().eval()
+def test_the_clipped_gradient_of_a_row_depends_on_no_other_row() -> None:
+    """Noise has zero influence here: the same draws belong to the same places of a batch."""
+    model = built(given=0.5).train()
     rows = DeviceDataset(model.preprocessing, throws(200), torch.device("cpu"))
     model.chain.init_from_counts(torch.from_numpy(throws(200)["cat"]))
-    gradients = RowGradients(model, model.objectives()[0])
+    clipped = ClippedGradients(model, model.objectives()[0])
 
-    first, second = (gradients(rows.pick(torch.tensor([3, other, 8])), context(3)) for other in (5, 90))
+    def difference(other: int) -> Tensor:
+        """Return what the row in the last place adds to a sum with another row before it."""
+        whole, without = (
+            torch.cat([each.flatten() for each in clipped(rows.pick(torch.tensor(index)), context(3)).values()])
+            for index in ([3, other, 8], [3, other, 9])
+        )
+        return whole - without
 
-    assert not torch.equal(first["model.chain.embedding"][1], second["model.chain.embedding"][1])
-    for name in first:
-        torch.testing.assert_close(first[name][[0, 2]], second[name][[0, 2]], msg=name)
+    torch.testing.assert_close(difference(5), difference(90), rtol=0, atol=1e-6)
+
+
+class Odd(nn.Module):
+    """Linear model with a weight outside of its layers, or with a layer that each row uses twice."""
+
+    def __init__(self, *, is_twice: bool) -> None:
+        super().__init__()
+        self.answer, self.scale, self.is_twice = nn.Linear(3, 3), nn.Parameter(torch.ones(3)), is_twice
+
+    def row_losses(self, batch: Batch, _: StepContext) -> Tensor:
+        found: Tensor = self.answer(batch.input.dense)
+        return (self.answer(found) if self.is_twice else found * self.scale).square().sum(1)
+
+
+@pytest.mark.parametrize(("is_twice", "name"), [(False, "scale"), (True, "answer.weight, answer.bias")])
+def test_a_parameter_without_one_known_use_is_refused(is_twice: bool, name: str) -> None:
+    _, rows, _ = line()
+    model = Odd(is_twice=is_twice)
+    clipped = ClippedGradients(model, objective_of(model, model.row_losses))
+
+    with pytest.raises(OptionInvalid, match=f"one known use of each parameter, got another number for {name}\\."):
+        clipped(rows.pick(torch.arange(4)), context())
 
 
 @torch.no_grad()

@@ -267,7 +267,7 @@ class TabularVae(Model):
         z = draw_from(posterior, context.generator)
         is_given = _drawn_sets(codes, self.options.given, context.generator)
         given = self.given(codes, is_given)
-        losses = self.chain.nll(self.start(z, given), batch.target.codes, context.generator)
+        losses = self.chain.nll(self.start(z, given), batch.target.codes, context.generator, context.uses)
         kl = posterior.kl.clamp(min=self.options.free_bits).sum(1)
         of_latents = self.given_latents.nll(z.detach(), given) * is_given.amax(1)
         nll = (losses * (1 - is_given)).sum(1)

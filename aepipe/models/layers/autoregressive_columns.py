@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aepipe.layout import FIRST_VALUE, RARE, UNSEEN
+from aepipe.models.layers.parameter_uses import ParameterUses
 from aepipe.models.layers.thinned_relu import thinned_relu
 from aepipe.models.layers.two_level_softmax import IMPOSSIBLE
 
@@ -220,30 +221,39 @@ class AutoregressiveColumns(nn.Module):
                 bias = (logs - logs.logsumexp(1, keepdim=True)).clamp(min=2 * least)
                 self.place_bias[self._parted_at(column), : levels.groups, : levels.places] = bias
 
-    def nll(self, start: Tensor, codes: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def nll(
+        self,
+        start: Tensor,
+        codes: Tensor,
+        generator: torch.Generator | None = None,
+        uses: ParameterUses | None = None,
+    ) -> Tensor:
         """Return -log p of the code of each column given the codes before it, (B, C) in nats.
 
         Args:
             start: start states (B, H).
             codes: (B, C).
             generator: noise of the dropout and of the blur of bins; None: neither.
+            uses: record of the uses of parameters; None: none is kept.
         """
         seen = codes if generator is None else self._blurred(codes, generator)
-        states, codes = self._refined(self._states(start, seen), generator), codes.T
+        states, codes = self._refined(self._states(start, seen, uses), generator, uses), codes.T
         groups = torch.div(codes, self.places.unsqueeze(1), rounding_mode="floor")
         bias = (self.group_bias + self.possible.amax(2)).unsqueeze(1)
-        units, weights = self._thinned(states, self.group, generator)
-        losses = _cross_entropy(torch.baddbmm(bias, units, weights), groups)
+        logits = self._product(bias, states, self.group, generator, uses, self.group_bias)
+        losses = _cross_entropy(logits, groups)
         if self.of_group is None:
             return losses.T
         assert self.place is not None
         assert self.place_bias is not None
         group, places = groups[self.parted], self.places[self.parted].unsqueeze(1)
         at = group + torch.arange(len(group), device=group.device).unsqueeze(1) * self.of_group.shape[1]
-        inner = states.index_select(0, self.parted) + F.embedding(at, self.of_group.flatten(0, 1))
+        known = F.embedding(at, self.of_group.flatten(0, 1))
+        if uses is not None:
+            uses.add_terms(known, self.of_group)
+        inner = states.index_select(0, self.parted) + known
         biases = (self.place_bias + self.possible[self.parted]).flatten(0, 1)
-        units, weights = self._thinned(inner, self.place, generator)
-        logits = torch.baddbmm(F.embedding(at, biases), units, weights)
+        logits = self._product(F.embedding(at, biases), inner, self.place, generator, uses, self.place_bias)
         within = _cross_entropy(logits, codes[self.parted] - group * places)
         return losses.index_add(0, self.parted, within).T
 
@@ -347,6 +357,23 @@ class AutoregressiveColumns(nn.Module):
             return None
         return Hidden(self.shift[at, 0], self.inner[at], self.inner_bias[at, 0], self.outer[at])
 
+    def _product(
+        self,
+        addend: Tensor,
+        units: Tensor,
+        weights: nn.Parameter,
+        generator: torch.Generator | None,
+        uses: ParameterUses | None,
+        bias: nn.Parameter | None = None,
+    ) -> Tensor:
+        """Return addend + relu(units) (C, B, H) @ weights (C, H, K) after dropout; `bias` is in the addend."""
+        kept, scaled = self._thinned(units, weights, generator)
+        outputs = torch.baddbmm(addend, kept, scaled)
+        if uses is not None:
+            is_scaled = generator is not None and self.dropout > 0
+            uses.add_product(outputs, kept, weights, bias, factor=1 / (1 - self.dropout) if is_scaled else 1.0)
+        return outputs
+
     def _thinned(self, units: Tensor, weights: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Return relu(units) (C, B, H) after dropout, and the weights (C, H, K) to multiply them by."""
         if generator is None or not self.dropout:
@@ -361,21 +388,25 @@ class AutoregressiveColumns(nn.Module):
         moved = torch.minimum(torch.maximum(codes + moves.round().long(), self.first_bin), self.last_code)
         return torch.where(codes >= self.first_bin, moved, codes)
 
-    def _refined(self, states: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _refined(self, states: Tensor, generator: torch.Generator | None, uses: ParameterUses | None) -> Tensor:
         """Return `Column.refined` of all columns at once, (C, B, H), with dropout."""
         if self.shift is None or self.inner is None or self.inner_bias is None or self.outer is None:
             return states
         moved = states + self.shift
-        inner = torch.baddbmm(self.inner_bias, *self._thinned(moved, self.inner, generator))
-        return torch.baddbmm(moved, *self._thinned(inner, self.outer, generator))
+        if uses is not None:
+            uses.add_terms(moved, self.shift)
+        inner = self._product(self.inner_bias, moved, self.inner, generator, uses, self.inner_bias)
+        return self._product(moved, inner, self.outer, generator, uses)
 
     def _parted_at(self, column: int) -> int:
         return sum(parts > 1 for parts in self.parts[:column])
 
-    def _states(self, start: Tensor, codes: Tensor) -> Tensor:
+    def _states(self, start: Tensor, codes: Tensor, uses: ParameterUses | None = None) -> Tensor:
         """Return the state before each column, (C, B, H)."""
         order = torch.tensor(self.order[:-1], dtype=torch.int64, device=codes.device)
         known = F.embedding((codes + self.offsets).T[order], self.embedding)
+        if uses is not None:
+            uses.add_terms(known, self.embedding)
         columns = torch.cat([start.unsqueeze(0), known])
         # One product: a running sum took four times as long, and a sum of few rows is exact either way.
         states = (self.before @ columns.flatten(1)).reshape(columns.shape)

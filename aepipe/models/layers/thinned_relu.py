@@ -25,8 +25,6 @@ def thinned_relu(units: Tensor, left_out: float, generator: torch.Generator) -> 
 class _LimitedRelu(torch.autograd.Function):
     """Clamp units to [0, limits], with a gradient of 1 where the answer is above 0, for limits of 0 or infinity."""
 
-    generate_vmap_rule = True  # for gradients of single rows
-
     @staticmethod
     def forward(units: Tensor, limits: Tensor) -> Tensor:
         return torch.clamp(units, limits.new_zeros(()), limits)

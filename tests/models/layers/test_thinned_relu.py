@@ -46,16 +46,3 @@ def test_the_mean_of_logits_after_dropout_is_near_those_without() -> None:
     torch.testing.assert_close(
         (kept @ weights).mean(1), states[:, 0].unsqueeze(1).bmm(chain.group).squeeze(1), atol=0.01, rtol=0
     )
-
-
-def test_gradients_of_single_rows_are_those_of_rows_by_themselves() -> None:
-    """As `torch.func.vmap` computes them."""
-    rows = units(rows=6).detach().transpose(0, 1)
-    generator = torch.Generator()
-
-    def loss(row: Tensor) -> Tensor:
-        return thinned_relu(row.unsqueeze(1), 0.0, generator).square().sum()
-
-    found = torch.func.vmap(torch.func.grad(loss), randomness="different")(rows)
-
-    torch.testing.assert_close(found, 2 * torch.relu(rows))
