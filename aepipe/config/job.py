@@ -1,7 +1,6 @@
 """Job file: one TOML file that configures a pipeline."""
 
-import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,8 +18,9 @@ from aepipe.config.samples import Samples as Samples
 from aepipe.config.search import Search, search_faults
 from aepipe.config.series import Series, series_faults, with_series_defaults
 from aepipe.config.text import TokenKind
+from aepipe.config.toml_file import read_toml
 from aepipe.config.toml_lines import find_line
-from aepipe.config.validation import describe_fault, parsed_condition
+from aepipe.config.validation import describe_fault, infinite_numbers, parsed_condition
 from aepipe.config.waveform import Waveform
 from aepipe.errors import JobInvalid, did_you_mean
 from aepipe.frozen import FrozenModel
@@ -422,24 +422,7 @@ def read_job(path: str | Path) -> Job:
     path = as_path(path)
     if path.is_dir():
         path = path / "job.toml"
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise JobInvalid(str(path), ["file does not exist. Run `aepipe init DATA` to write one."]) from None
-    except OSError as error:
-        raise JobInvalid(
-            str(path), [f"cannot be read: {error.strerror}. Check its permissions, and the disk."]
-        ) from None
-    except UnicodeDecodeError as error:
-        raise JobInvalid(
-            str(path), [f"is not UTF-8 text: {error.reason} at byte {error.start}. Save it as UTF-8."]
-        ) from None
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise JobInvalid(str(path), [f"is not valid TOML: {error}"]) from None
-    except RecursionError:
-        raise JobInvalid(str(path), ["is not valid TOML: values are nested too deeply"]) from None
+    text, raw = read_toml(path)
     return parse_job(raw, source=path.resolve(), text=text)
 
 
@@ -456,10 +439,16 @@ def parse_job(raw: dict[str, Any], *, source: Path, text: str = "") -> Job:
     """
     if "source" in raw:
         raise JobInvalid(str(source), [f"{_line(('source',), text)}unknown key 'source'"])
+    infinite = {
+        path: f"{_line(path, text)}{'.'.join(path)}: expected a finite number, got {value}"
+        for path, value in infinite_numbers(raw)
+    }
     try:
         job = Job.model_validate({**raw, "source": source})
     except ValidationError as error:
-        raise JobInvalid(str(source), list(_faults(error, text))) from None
+        raise JobInvalid(str(source), [*infinite.values(), *_faults(error, text, known=infinite)]) from None
+    if infinite:
+        raise JobInvalid(str(source), list(infinite.values()))
     if job.data_path.is_relative_to(job.out_path):
         place = _line(("output", "path"), text)
         raise JobInvalid(
@@ -468,9 +457,11 @@ def parse_job(raw: dict[str, Any], *, source: Path, text: str = "") -> Job:
     return job
 
 
-def _faults(error: ValidationError, text: str) -> Iterator[str]:
+def _faults(error: ValidationError, text: str, *, known: Collection[tuple[str, ...]]) -> Iterator[str]:
     for fault in error.errors():
         path = tuple(str(part) for part in fault["loc"])
+        if path in known and fault["type"] != "extra_forbidden":
+            continue
         place = _line(path, text)
         if fault["type"] == "extra_forbidden":
             yield f"{place}unknown key '{path[-1]}'{did_you_mean(path[-1], _known_keys(path[:-1]), listed=30)}"

@@ -1,6 +1,8 @@
 """Parts that sections of a job file share: the error style `expected X, got Y`, and conditions on rows."""
 
+import math
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydantic_core import ErrorDetails
@@ -19,6 +21,7 @@ _EXPECTED = {
     "greater_than_equal": "at least {ge}",
     "int_from_float": "an integer",
     "int_parsing": "an integer",
+    "int_parsing_size": "a smaller integer",
     "int_type": "an integer",
     "less_than": "less than {lt}",
     "less_than_equal": "at most {le}",
@@ -51,6 +54,22 @@ def describe_fault(fault: ErrorDetails) -> str:
     else:
         expected = fault["msg"].replace("Input should be", "expected", 1)
     return f"{expected}, got {fault['input']!r}"
+
+
+def infinite_numbers(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
+    """Yield path and value of each number of a document that is infinite or NaN: records are JSON, which has neither.
+
+    >>> list(infinite_numbers({"train": {"weight_decay": math.inf, "search": {"train": {"trim": [0.1, math.inf]}}}}))
+    [(('train', 'weight_decay'), inf), (('train', 'search', 'train', 'trim', '1'), inf)]
+    """
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from infinite_numbers(item, (*path, str(key)))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from infinite_numbers(item, (*path, str(index)))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield path, value
 
 
 def parsed_condition(text: str | None) -> "Condition | None":

@@ -95,7 +95,7 @@ def init(
     if ask is not None:
         choice = ask(draft._replace(proposals=draft.decide(choice)))
     proposals = draft.decide(choice)
-    notes = [*_column_notes(groups, proposals), *column_gaps(footers), *kind_warnings(job, schema)]
+    notes = [*_column_notes(groups, proposals), *column_gaps(footers, schema), *kind_warnings(job, schema)]
     series = propose_series(partitions, schema, proposals, entity=choice.entity or ())
     if series is not None:
         notes.append(f"{series.why}: [series] scores every point; remove it to score each row by itself")

@@ -81,7 +81,7 @@ def inspect(path: str | Path, *, contract: Path | None = None, table: str | None
             arrow = of_path[file].schema
             notes += [f"{partition.name}: {fault}" for fault in faults(schema, arrow)]
             notes += [f"{partition.name}: extra column '{name}' is ignored" for name in extra_columns(schema, arrow)]
-    notes += [*column_gaps(footers), *kind_warnings(job, schema)]
+    notes += [*column_gaps(footers, schema), *kind_warnings(job, schema)]
     of_kind = {column.name: column.kind for column in schema.columns}
     groups = SampledGroups(partitions, footers, readable_columns(schema))
     notes += [
@@ -208,17 +208,26 @@ def _sampled(arrow: pa.Schema, footers: Sequence[Footer], unreadable: Collection
     return pa.concat_tables(tables)
 
 
-def column_gaps(footers: Sequence[Footer]) -> Iterator[str]:
-    """Yield a sentence for each column that some files lack or have without a value, and whether it is left out."""
+def column_gaps(footers: Sequence[Footer], schema: Schema) -> Iterator[str]:
+    """Yield a sentence for each column that some files lack or have without a value, and what becomes of it.
+
+    Training refuses a column that a file lacks after an earlier one had it, unless the schema does not read it.
+    """
     filled = [footer for footer in footers if footer.rows]
     if all(footer.schema.equals(filled[0].schema) for footer in filled):
         return
     types = [dict(zip(footer.schema.names, footer.schema.types, strict=True)) for footer in filled]
     for name in dict.fromkeys(name for found in types for name in found):
         lacking = [footer.path for footer, found in zip(filled, types, strict=True) if name not in found]
-        if lacking and name in types[-1]:
-            yield f"column '{name}' is missing from {_some_of(lacking)}: its rows count as missing there"
-        elif lacking:
+        before = next(index for index, found in enumerate(types) if name in found)
+        if name in types[-1] and lacking[:before]:
+            yield f"column '{name}' is missing from {_some_of(lacking[:before])}: its rows count as missing there"
+        if name in types[-1] and lacking[before:] and name in schema.columns_read:
+            yield (
+                f"column '{name}' is missing from {_some_of(lacking[before:])}, but not from earlier files: training "
+                f"would refuse them. Restore the column, or set {name} to ignore under [columns]"
+            )
+        elif lacking and name not in types[-1]:
             yield f"column '{name}' is missing from the newest file, {filled[-1].path}: it is not used"
         empty = [footer.path for footer, found in zip(filled, types, strict=True) if found.get(name) == pa.null()]
         if name in types[-1] and empty and len(empty) + len(lacking) < len(filled):
@@ -258,13 +267,13 @@ def refuse_training_faults(schema: Schema, footers: Iterable[Footer]) -> None:
     for footer in footers:
         names = set(footer.schema.names)
         of_file = faults(schema, footer.schema, need_labels=True, modelled=False)
-        found += [f"{footer.path}: {fault}" for fault in of_file]
+        found += [f"{footer.path} {fault}" for fault in of_file]
         found += [
-            f"{footer.path}: has no column '{column.name}' ({column.type}), which earlier files have. Restore it, or "
+            f"{footer.path} has no column '{column.name}' ({column.type}), which earlier files have. Restore it, or "
             f"set {column.name} to ignore under [columns]."
             for column in schema.modelled
             if column.name in known and column.name not in names
         ]
         known |= names
     if found:
-        raise SchemaMismatch("the training partitions", found)
+        raise SchemaMismatch("training files do not fit together:", found)

@@ -25,7 +25,7 @@ from aepipe.tables.decoded_sizes import DecodedSizes, ReadLimits, large_open_byt
 from aepipe.tables.last_schema import OfLastSchema
 from aepipe.tables.open_files import FooterContent, ParsedFooter, Stamp, is_kept_open, of_file, stamp_of
 from aepipe.tables.parquet_sizes import Chunk, RowGroup, footer_bytes, read_pages, read_row_groups
-from aepipe.tables.source_files import describe_read_error, printable, refuse_irregular
+from aepipe.tables.source_files import describe_read_error, is_encrypted, printable, refuse_irregular
 from aepipe.tables.struct_fields import flatten_structs, struct_of_field, with_struct_fields
 from aepipe.tables.unification import cast_batch
 
@@ -457,7 +457,7 @@ def _parquet_file(path: Path, as_codes: Sequence[str], metadata: pq.FileMetaData
 def _incomplete(path: Path, error: Exception) -> DataUnreadable:
     """Return the error for a file that cannot be opened, with the remedy that fits."""
     name = printable(path)
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or is_encrypted(error):
         return DataUnreadable(f"{name} cannot be read: {describe_read_error(error)}")
     if isinstance(error, UnicodeEncodeError):
         return DataUnreadable(f"{name} has a name that is not UTF-8. Rename the file.")

@@ -42,9 +42,16 @@ def describe_read_error(error: Exception, *, remedy: str = "Write the file again
         return "permission denied. Grant read permission."
     if isinstance(error, OSError) and error.errno is not None:
         return f"{os.strerror(error.errno)}. Check the disk."
+    if is_encrypted(error):
+        return "it is encrypted. Write it without encryption."
     said = " ".join(str(error).split()).rstrip(".")
     shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in said)  # a byte of the file
     return f"{shown}. {remedy}"
+
+
+def is_encrypted(error: Exception) -> bool:
+    """Return True for the error of a reader that has no key of an encrypted file or column."""
+    return "crypt" in str(error)  # "encrypted metadata", "cannot decrypt": Arrow has no class of its own
 
 
 def printable(path: Path | str) -> str:

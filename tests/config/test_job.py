@@ -206,3 +206,42 @@ def test_values_nested_too_deeply_are_refused(tmp_path: Path) -> None:
 def test_more_workers_than_any_machine_has_are_refused(tmp_path: Path) -> None:
     with pytest.raises(JobInvalid, match=r"run\.workers"):
         parse_job({"name": "t", "data": {"path": "a"}, "run": {"workers": 100_000}}, source=tmp_path / "job.toml")
+
+
+NUMBERS = [
+    ("[train]", "weight_decay"),
+    ("[train]", "seed"),
+    ("[model]", "beta"),
+    ("[promotion]", "max_alarm_ratio"),
+    ("[samples.quality]", "frechet"),
+    ("[run.ray]", "num_cpus"),
+]
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+@pytest.mark.parametrize(("section", "key"), NUMBERS)
+def test_number_that_is_not_finite_is_refused_once_with_its_line(
+    tmp_path: Path, section: str, key: str, value: str
+) -> None:
+    faults = faults_of(tmp_path, f'name = "t"\n[data]\npath = "rows"\n{section}\n{key} = {value}\n')
+
+    path = f"{section.strip('[]')}.{key}"
+    assert faults == (f"line 5: {path}: expected a finite number, got {value}",)
+
+
+def test_numbers_in_lists_must_be_finite_and_unknown_keys_are_named_too(tmp_path: Path) -> None:
+    text = 'name = "t"\n[data]\npath = "rows"\n[train]\nwate = inf\n[train.search.train]\ntrim = [0.1, inf]\n'
+
+    faults = faults_of(tmp_path, text)
+
+    assert "line 7: train.search.train.trim.1: expected a finite number, got inf" in faults
+    assert any("unknown key 'wate'" in fault for fault in faults)
+
+
+def test_integer_that_is_too_large_is_refused_in_the_words_of_other_faults(tmp_path: Path) -> None:
+    head = 'name = "t"\n[data]\npath = "rows"\n[train]\n'
+
+    assert faults_of(tmp_path, head + "epochs = 1e99\n") == (
+        "line 5: train.epochs: expected a smaller integer, got 1e+99",
+    )
+    assert "is not valid TOML" in faults_of(tmp_path, head + f"epochs = {'9' * 5000}\n")[0]

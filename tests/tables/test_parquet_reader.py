@@ -1,5 +1,6 @@
 """Parquet rows in order, in bounded batches, and the faults of files."""
 
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow.parquet import encryption
 
 from aepipe.errors import DataUnreadable, SchemaMismatch
 from aepipe.storage import put_parquet
@@ -83,6 +85,34 @@ def test_a_truncated_file_is_named(tmp_path: Path, kept: int) -> None:
         DataUnreadable, match=r"short\.parquet is not a complete Parquet file: .+\. Write the file again\."
     ):
         list(slices([path], None, rows=10))
+
+
+class _Keys(encryption.KmsClient):
+    """Keys of a test, which protects nothing."""
+
+    def __init__(self, config: encryption.KmsConnectionConfig) -> None:
+        super().__init__()
+
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
+        return b64encode(key_bytes)
+
+    def unwrap_key(self, wrapped_key: bytes, master_key_identifier: str) -> bytes:
+        return b64decode(wrapped_key)
+
+
+@pytest.mark.parametrize("in_footer", [True, False])
+def test_an_encrypted_file_or_column_is_named_as_encrypted(tmp_path: Path, *, in_footer: bool) -> None:
+    path, rows = tmp_path / "secret.parquet", table(1000)
+    keys = encryption.EncryptionConfiguration("footer", column_keys={"column": ["a"]}, plaintext_footer=not in_footer)
+    properties = encryption.CryptoFactory(_Keys).file_encryption_properties(encryption.KmsConnectionConfig(), keys)
+    with pq.ParquetWriter(path, rows.schema, encryption_properties=properties) as writer:
+        writer.write_table(rows)
+
+    with pytest.raises(DataUnreadable) as refused:
+        list(slices([path], None, rows=10))
+
+    place = "" if in_footer else ", row group 0,"
+    assert str(refused.value) == f"{path}{place} cannot be read: it is encrypted. Write it without encryption."
 
 
 def test_a_flipped_byte_in_a_page_is_found_by_its_checksum_and_the_row_group_named(tmp_path: Path) -> None:

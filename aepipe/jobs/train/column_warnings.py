@@ -53,7 +53,7 @@ def column_warnings(
         *modelled_label_warnings(job, schema),
         *taken_label_warnings(schema),
         *left_out_warnings(job, schema),
-        *column_gaps(footers),
+        *column_gaps(footers, schema),
         *kind_warnings(job, schema),
     )
 

@@ -85,7 +85,8 @@ def read_training_rows(job: Job, partitions: tuple[Partition, ...]) -> TrainingR
     if table.num_rows < FEWEST_ROWS:
         chosen = f" where {job.train.where}" if job.train.where else ""
         raise DataUnreadable(
-            f"{job.data_path}{chosen} holds {table.num_rows} rows to learn from, {FEWEST_ROWS} needed; widen [train]"
+            f"{job.data_path}{chosen} has too few training rows: expected at least {FEWEST_ROWS}, got "
+            f"{table.num_rows}. Add rows, or choose more by [train] from, to and where."
         )
     parts = split(schema, table, partitions=names)
     train, dev, calibration = (table.filter(pa.array(parts == part)) for part in (TRAIN, DEV, CALIBRATION))

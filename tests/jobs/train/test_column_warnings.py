@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from aepipe.bundles.bundle import Bundle
-from aepipe.config.job import Job, parse_job
+from aepipe.config.job import ColumnSpec, Job, parse_job
+from aepipe.errors import SchemaMismatch
 from aepipe.jobs.init import init
 from aepipe.jobs.inspect import inspect
 from aepipe.jobs.train.column_warnings import token_warnings
@@ -122,6 +123,28 @@ def test_lists_of_integers_are_named_until_the_job_names_their_kind(tmp_path: Pa
     assert warnings_of(job_of(tmp_path / "b", {"basket": baskets}, columns={"basket": "series"})) == ()
     floats = [[float(code) for code in basket] for basket in baskets]
     assert warnings_of(job_of(tmp_path / "c", {"basket": floats})) == ()
+
+
+def test_init_and_inspect_say_that_training_refuses_a_column_that_a_later_file_lacks(tmp_path: Path) -> None:
+    job = job_of(tmp_path, {"x": normal(), "z": normal(2)})
+    second = tmp_path / "data" / "dt=2026-01-02" / "p.parquet"
+    pq.write_table(pq.read_table(second, partitioning=None).drop_columns(["z"]), second)
+    without = job.model_copy(update={"columns": {"z": ColumnSpec(kind="ignore")}})
+
+    expected = (
+        f"column 'z' is missing from {second}, but not from earlier files: training would refuse them. Restore the "
+        "column, or set z to ignore under [columns]"
+    )
+    proposed = init(tmp_path / "data", name=None, job_path=tmp_path / "job.toml")
+    assert [note for note in proposed.notes if "is missing from" in note] == [expected]
+    assert [note for note in inspect(tmp_path / "data").notes if "is missing from" in note] == [expected]
+    with pytest.raises(SchemaMismatch) as refused:
+        warnings_of(job)
+    assert str(refused.value) == (
+        f"training files do not fit together: {second} has no column 'z' (double), which earlier files have. Restore "
+        "it, or set z to ignore under [columns]."
+    )
+    assert [warning for warning in warnings_of(without) if "is missing from" in warning] == []
 
 
 def test_column_that_files_lack_is_named_by_train_inspect_and_init(tmp_path: Path) -> None:
