@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Self
 
 _LEAST_SIMILARITY = 0.6  # difflib ratio: accepts two swapped letters in a name of three
@@ -136,11 +136,11 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int = 1, listed: int 
 
     Args:
         name: the unknown name.
-        known: the names to choose from.
+        known: the names to choose from, in the order of the message; a set is sorted.
         most: the most names to suggest.
         listed: the most names to list if none is close; 0 returns an empty string instead.
     """
-    names = list(dict.fromkeys(known))
+    names = sorted(known) if isinstance(known, Set) else list(dict.fromkeys(known))
     lower: dict[str, str] = {}
     for each in names:
         lower.setdefault(each.lower(), each)

@@ -14,7 +14,7 @@ from aepipe.encoding.binned.datetime import DatetimeCodes
 from aepipe.encoding.binned.number import NumberCodes
 from aepipe.encoding.category import CategoryCodec
 from aepipe.encoding.number import NumberCodec
-from aepipe.errors import JobInvalid, did_you_mean
+from aepipe.errors import JobInvalid, OptionInvalid, did_you_mean
 from aepipe.expressions.condition import Condition, quote_name
 from aepipe.expressions.parser import All, Column, Compare, In, IsNull, Literal, Node
 from aepipe.expressions.parser import Any as Either
@@ -37,10 +37,16 @@ def refuse_unknown_values(bundle: Bundle, where: Condition, *, subject: str = "w
     """
     encoding = bundle.encoding
     codecs = {codec.name: codec for codec in (*encoding.codecs, *encoding.given, *encoding.labels)}
-    faults = [
-        f"{fault} in the training rows of {bundle.version}{remedy}"
-        for fault, remedy in _faults(where.node, codecs, encoding.schema.arrow)
-    ]
+    types = encoding.schema.arrow
+    try:
+        faults = [
+            f"{fault} in the training rows of {bundle.version}{remedy}"
+            for fault, remedy in _faults(where.node, codecs, types)
+        ]
+    except OptionInvalid:
+        if where.columns <= set(types.names):
+            where.mask(types.empty_table())  # raises with the text of the condition, not of the part that was checked
+        raise
     if faults:
         raise JobInvalid(subject, list(dict.fromkeys(faults)))
 
@@ -91,14 +97,17 @@ def _faults_of_value(
             yield f"'{column.name}' is never {literal.written}", f": expected a value such as {near}"
 
 
-def _categories(codec: Codec) -> frozenset[str] | None:
-    """Return the values of a category as text; None for other columns, and for types that are not written as such."""
+def _categories(codec: Codec) -> tuple[str, ...] | None:
+    """Return the values of a category as text, the most frequent ones first.
+
+    None for other columns, and for types that are not written as such.
+    """
     whole = codec.whole if isinstance(codec, TwoLevelCodes) else codec
     if not isinstance(whole, CategoryCodec):
         return None
     kind = pa.type_for_alias(whole.type)
     is_text = pt.is_string(kind) or pt.is_large_string(kind) or pt.is_integer(kind) or pt.is_boolean(kind)
-    return frozenset((*whole.values, *whole.rare)) if is_text else None
+    return tuple(dict.fromkeys((*whole.values, *whole.rare))) if is_text else None
 
 
 def _range(codec: Codec, kind: pa.DataType) -> pa.Array | None:

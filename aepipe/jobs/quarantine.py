@@ -13,7 +13,7 @@ from aepipe.jobs.score import ScoreResult, score
 from aepipe.progress import Progress
 from aepipe.storage import SCORE, Outputs
 from aepipe.storage.run_details import RunName
-from aepipe.tables.partitions import discover, natural_order
+from aepipe.tables.partitions import Partition, discover, named, natural_order
 
 _WAIT_S = 60.0
 
@@ -176,12 +176,15 @@ def _state(file: str, when: str) -> Literal["unchanged", "changed", "gone"]:
 
 
 def _named(found: Sequence[Quarantined], names: Sequence[str]) -> list[str]:
-    """Return the names without a final slash. Raises ArgumentInvalid if one is not in quarantine."""
+    """Return the names in full, without a final slash. Raises ArgumentInvalid if one is not in quarantine."""
     known = list(dict.fromkeys(each.partition for each in found))
-    wanted = [name.rstrip("/") for name in names]
+    partitions = [Partition(name, ()) for name in known]
+    wanted = {name: named(partitions, name.rstrip("/")) for name in names}
     faults = [
-        f"'{name}' is not in quarantine{did_you_mean(name, known, listed=5)}" for name in wanted if name not in known
+        f"'{name.rstrip('/')}' is not in quarantine{did_you_mean(name, known, listed=5)}"
+        for name, partition in wanted.items()
+        if partition is None
     ]
     if faults:
         raise ArgumentInvalid("partition", faults)
-    return wanted
+    return list(dict.fromkeys(partition.name for partition in wanted.values() if partition is not None))

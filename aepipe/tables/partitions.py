@@ -5,13 +5,13 @@ import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from aepipe.config.job import Job
-from aepipe.errors import DataUnreadable
+from aepipe.errors import ArgumentInvalid, DataUnreadable, did_you_mean
 from aepipe.stores import StorePath
 from aepipe.stores.table_url import TableUrl
 from aepipe.tables.formats.source_table import files_as_of, files_of_table
@@ -167,6 +167,28 @@ def named(partitions: Sequence[Partition], name: str) -> Partition | None:
     date = parse_date(name)
     of_date = [partition for partition in partitions if date is not None and date_of_partition(partition.name) == date]
     return of_date[0] if len(of_date) == 1 else None
+
+
+def full_names(known: Iterable[str], wanted: Iterable[str], *, what: str) -> list[str]:
+    """Return the wanted partitions by their names in full, each once.
+
+    Args:
+        known: Names of the partitions there are.
+        wanted: Names as `named` takes them.
+        what: What is known of partitions, for the message, such as "scores of t/1".
+
+    Raises:
+        ArgumentInvalid: A partition is not known; all such partitions are listed.
+    """
+    partitions = [Partition(name, ()) for name in known]
+    found = {name: named(partitions, name) for name in wanted}
+    names = [partition.name for partition in partitions]
+    absent = [
+        f"'{name}' has no {what}{did_you_mean(name, names, listed=3)}" for name, one in found.items() if one is None
+    ]
+    if absent:
+        raise ArgumentInvalid("partition", absent)
+    return list(dict.fromkeys(partition.name for partition in found.values() if partition is not None))
 
 
 def _parquet_files(

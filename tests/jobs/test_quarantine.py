@@ -89,6 +89,12 @@ def test_a_dropped_partition_leaves_the_quarantine_and_outputs_stay(damaged: Pat
     assert Outputs(damaged.parent / "out").verify() == []
 
 
+def test_a_partition_is_named_in_full_or_by_its_date(damaged: Path) -> None:
+    listed = list_quarantine(damaged, [NIGHT.removeprefix("dt=")]).partitions
+
+    assert [each.partition for each in listed] == [NIGHT]
+
+
 def test_wrong_names_are_refused_with_the_known_ones(damaged: Path) -> None:
     failed_samples(damaged.parent / "out")
 

@@ -10,12 +10,12 @@ from pydantic import Field
 
 from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, read_job
-from aepipe.errors import AepipeError, ArgumentInvalid, DataUnreadable
+from aepipe.errors import AepipeError, DataUnreadable
 from aepipe.jobs.alerts.message import AlertMessage, build_message
 from aepipe.jobs.results import Result
 from aepipe.storage import HIDDEN, SCORE, Outputs, PartitionResult, append_line, digest_of, naming
 from aepipe.storage.chained_log import warn_of_incomplete_line
-from aepipe.tables.partitions import Partition, named
+from aepipe.tables.partitions import full_names
 
 log = logging.getLogger(__name__)
 
@@ -68,18 +68,8 @@ def alert(
     found = {m.partition: m for m in Outputs(job.out_path).manifests(SCORE) if m.model_version == bundle.version}
     if not found:
         raise DataUnreadable(f"{job.out_path} has no scores of {bundle.version}. Run: aepipe score {job.source}")
-    scored = [Partition(name, ()) for name in found]
-    chosen = {name: named(scored, name) for name in partitions or list(found)[-1:]}
-    absent = [name for name, partition in chosen.items() if partition is None]
-    if absent:
-        raise ArgumentInvalid(
-            "partition", [f"'{name}' has no scores of {bundle.version}. Score it." for name in absent]
-        )
-    nights = [
-        PartitionResult.of_manifest(found[partition.name], job.out_path, "written")
-        for partition in chosen.values()
-        if partition is not None
-    ]
+    chosen = full_names(found, partitions or list(found)[-1:], what=f"scores of {bundle.version}")
+    nights = [PartitionResult.of_manifest(found[name], job.out_path, "written") for name in chosen]
     return deliver(job, bundle.version, nights, dry_run=dry_run)
 
 

@@ -36,7 +36,7 @@ from aepipe.storage.listing import files_below
 from aepipe.storage.paths import drift_folder
 from aepipe.stores import as_path
 from aepipe.tables.parquet_reader import READ_ROWS, read_footer, slices
-from aepipe.tables.partitions import natural_order
+from aepipe.tables.partitions import full_names, natural_order
 
 log = logging.getLogger(__name__)
 
@@ -162,13 +162,22 @@ def measure_drift(
     Args:
         job_path: job file, or the folder that holds job.toml.
         model: alias or version.
-        partitions: names; None: every partition that the version has scored.
+        partitions: names, `2026-01-05` for `dt=2026-01-05`; None: every partition that the version has scored.
         progress: callback for progress.
 
     Raises:
+        ArgumentInvalid: a partition has no scores of this version.
         BundleNotFound: the bundle has no reference, since an older version trained it.
     """
     job = read_job(job_path)
+    if partitions is not None:
+        version = open_bundle(job, model).version
+        scored = [m.partition for m in Outputs(job.out_path).manifests(SCORE) if m.model_version == version]
+        partitions = full_names(scored, partitions, what=f"scores of {version}")
+    return _measure(job, model, partitions, progress)
+
+
+def _measure(job: Job, model: str, partitions: Sequence[str] | None, progress: Progress | None = None) -> DriftResult:
     bundle = open_bundle(job, model)
     reference = read_drift_reference(bundle)
     if reference is None:
@@ -194,7 +203,7 @@ def measure_if_possible(job: Job, *, model: str = "champion", partitions: Sequen
     try:
         if read_drift_reference(open_bundle(job, model)) is None:
             return None
-        result = measure_drift(job.source, model=model, partitions=partitions)
+        result = _measure(job, model, partitions)
     except AepipeError as error:
         log.warning("drift was not measured: %s", error)
         return None

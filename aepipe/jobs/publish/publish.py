@@ -16,6 +16,7 @@ from aepipe.jobs.publish.target import Publication, Target
 from aepipe.jobs.results import Result
 from aepipe.progress import Progress
 from aepipe.storage import SAMPLE, SCORE, Outputs, RunKind
+from aepipe.tables.partitions import full_names
 from aepipe.versions import named_extras
 
 log = logging.getLogger(__name__)
@@ -51,14 +52,21 @@ def publish(
 
     Args:
         job_path: job file, or the folder that holds job.toml.
-        partitions: names; None: all that have outputs.
+        partitions: names, `2026-01-05` for `dt=2026-01-05`; None: all that have outputs.
         progress: receives the name of a partition and the share that is done.
 
     Raises:
+        ArgumentInvalid: a partition has no outputs.
         ExtraMissing: the package of the table format is not installed.
         PublishFailed: a table cannot be written; partitions before it are published.
     """
-    return publish_job(read_job(job_path), partitions=partitions, progress=progress)
+    job = read_job(job_path)
+    if partitions is not None:
+        outputs = Outputs(job.out_path)
+        kinds: tuple[RunKind[Any], ...] = (SCORE, SAMPLE)
+        known = dict.fromkeys(manifest.partition for kind in kinds for manifest in outputs.manifests(kind))
+        partitions = full_names(known, partitions, what="outputs")
+    return publish_job(job, partitions=partitions, progress=progress)
 
 
 def publish_job(

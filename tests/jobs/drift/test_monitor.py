@@ -16,7 +16,7 @@ from aepipe.bundles.drift_reference import FILE, DriftReference, ReferenceStream
 from aepipe.bundles.registry import Registry
 from aepipe.config.drift import Drift
 from aepipe.config.job import read_job
-from aepipe.errors import BundleNotFound
+from aepipe.errors import ArgumentInvalid, BundleNotFound
 from aepipe.jobs.drift.monitor import (
     DriftResult,
     PartitionDrift,
@@ -187,6 +187,17 @@ def test_few_rows_are_not_compared_and_say_so(job: Path) -> None:
 
     assert last.streams == ()
     assert last.skipped == "it has 50 rows, fewer than [drift] min_rows = 100"
+
+
+def test_a_partition_is_named_in_full_or_by_its_date_and_others_are_refused(job: Path) -> None:
+    write_partition(job.parent, "dt=2026-03-04", seed=4, rows=50)
+    score(job)
+
+    named = measure_drift(job, partitions=["2026-03-04", "dt=2026-03-04"]).partitions
+
+    assert [each.partition for each in named] == ["dt=2026-03-04"]
+    with pytest.raises(ArgumentInvalid, match=r"'2026-04-04' has no scores of linear/.*; did you mean 'dt=2026-03-04'"):
+        measure_drift(job, partitions=["2026-04-04"])
 
 
 def test_a_missing_source_is_not_a_failure(job: Path) -> None:

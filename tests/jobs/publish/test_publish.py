@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from aepipe.config.job import parse_job, read_job
-from aepipe.errors import JobInvalid, PublishFailed
+from aepipe.errors import ArgumentInvalid, JobInvalid, PublishFailed
 from aepipe.jobs.publish import publish as publishing
 from aepipe.jobs.publish.publish import publish, publish_job
 from aepipe.jobs.publish.target import Publication, portable
@@ -120,6 +120,16 @@ def test_a_partition_that_is_scored_again_replaces_exactly_its_rows(
     assert result.tables[0].partitions == (NIGHTS[1],)
     assert table.num_rows == 320
     assert {row["id"] for row in table.to_pylist() if row["dt"] == "2026-01-02"} == set(range(7_000, 7_020))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_partition_is_named_in_full_or_by_its_date_and_others_are_refused(shop: Path) -> None:
+    shop.write_text(shop.read_text() + delta_section(shop.parent))
+
+    assert publish(shop, partitions=[NIGHTS[1].removeprefix("dt=")]).tables[0].partitions == (NIGHTS[1],)
+    with pytest.raises(ArgumentInvalid, match="'night' has no outputs: expected one of dt="):
+        publish(shop, partitions=["night"])
 
 
 @pytest.mark.slow

@@ -134,6 +134,16 @@ def test_unsatisfiable_condition_is_rejected(job: Path, bundle: Bundle, monkeypa
         drawn(bundle, 10, where="amount > 9000")
 
 
+def test_wrong_type_of_a_value_is_shown_in_the_condition_as_it_was_written(job: Path) -> None:
+    with pytest.raises(OptionInvalid) as refused:
+        sample(job, rows=10, where="pieces > 1 and amount = 'x'", partition="never")
+
+    assert str(refused.value) == (
+        "condition, character 25: 'x' cannot be compared with column 'amount', which is double: write a number\n"
+        "  pieces > 1 and amount = 'x'\n" + " " * 26 + "^"
+    )
+
+
 @pytest.mark.parametrize(
     ("where", "message"),
     [
