@@ -1,9 +1,12 @@
 """ONNX graph of autoregressive columns, written node by node: tracing takes a second per column.
 
-The graphs compute what `AutoregressiveColumns.draw` and `greedy_decode` do; every export checks it.
+The graphs compute what `AutoregressiveColumns.draw` and `greedy_decode` do; every export checks it. They leave out what
+does not change the codes: codes that are never drawn, and the state after the last column. The state holds the shift of
+the hidden layer of the next column, which the embeddings bring along.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 import numpy as np
 import onnx
@@ -16,6 +19,10 @@ from aepipe.models.layers.autoregressive_columns import SHORT_OF_ONE, Autoregres
 from aepipe.models.layers.two_level_softmax import IMPOSSIBLE
 
 _OPSET, _IR = 20, 10
+_LEAST_UNIFORM = 2.0**-40
+_FAR = 60.0
+"""Distance in nats of the bias of a place that is never drawn from the greatest of its group: the probability is far
+below the least uniform, and no denormal number, which would double the time of a softmax."""
 
 
 class ColumnGraph:
@@ -37,10 +44,12 @@ class ColumnGraph:
         """Draw codes (B, C) int32 from a state (B, H) by uniform (B, U); forced (B, C) is -1 for drawn codes."""
         chain, codes = self.chain, [""] * len(self.chain.sizes)
         scaled = self._add("Mul", uniform, self._constant(np.float32(SHORT_OF_ONE)))
+        scaled = self._add("Max", scaled, self._constant(np.float32(_LEAST_UNIFORM)))
         parts = iter(self._split(scaled, chain.uniforms))
         uniforms = [[next(parts) for _ in range(count)] for count in chain.parts]
         wanted = None if forced is None else self._split(forced, len(codes))
-        for at in chain.order:
+        state = self._shifted(state)
+        for at, following in self._steps():
             column = chain.column(at)
             codes[at] = self._drawn(column, state, uniforms[at])
             if wanted is not None:
@@ -49,16 +58,17 @@ class ColumnGraph:
                 limited = self._add("Min", flat, self._constant(np.int64(column.size - 1)))
                 is_free = self._add("Less", flat, self._constant(np.int64(0)))
                 codes[at] = self._add("Where", is_free, codes[at], limited)
-            state = self._known(column, state, codes[at])
+            state = self._known(column, state, codes[at], following)
         return self._together(codes)
 
     def greedy_decode(self, state: str) -> str:
         """Choose the likeliest code of each column given the codes before it, (B, C) int32."""
         codes = [""] * len(self.chain.sizes)
-        for at in self.chain.order:
+        state = self._shifted(state)
+        for at, following in self._steps():
             column = self.chain.column(at)
             codes[at] = self._guess(column, state)
-            state = self._known(column, state, codes[at])
+            state = self._known(column, state, codes[at], following)
         return self._together(codes)
 
     def model(self, codes: str, inputs: Sequence[Port], output: Port) -> onnx.ModelProto:
@@ -73,35 +83,73 @@ class ColumnGraph:
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
 
+    def _steps(self) -> Iterator[tuple[int, int | None]]:
+        """Yield each column in order, with the one after it."""
+        return zip_longest(self.chain.order, self.chain.order[1:])
+
     def _drawn(self, column: Column, state: str, uniform: Sequence[str]) -> str:
         """Draw the codes of one column, (B,) int64."""
+        is_drawn = column.tilt > IMPOSSIBLE / 2
+        kept = np.flatnonzero((is_drawn if is_drawn.any() else ~is_drawn).cpu().numpy())
+        if len(kept) == 1 and column.of_group is None:
+            return self._numbered(self._zeros(uniform[0]), kept)
         bias, state = column.group_bias + column.tilt, self._refined(column, state)
-        logits = self._add("Gemm", self._add("Relu", state), self._constant(column.group), self._constant(bias))
-        group = self._inverse_cdf(logits, uniform[0], column.group.shape[1])
+        weight, offset = self._constant(column.group[:, kept]), self._constant(bias[kept])
+        logits = self._add("Gemm", self._add("Relu", state), weight, offset)
+        group = self._inverse_cdf(logits, uniform[0], len(kept))
         if column.of_group is None or column.place is None or column.place_bias is None:
-            return group
-        inner = self._add("Add", state, self._row_of(column.of_group, group))
+            return self._numbered(group, kept)
+        inner = self._add("Add", state, self._row_of(column.of_group[kept], group))
         within = self._add("MatMul", self._add("Relu", inner), self._constant(column.place))
-        logits = self._add("Add", within, self._row_of(column.place_bias + column.drawable, group))
+        biases = column.place_bias + column.drawable
+        least = biases.amax(1, keepdim=True) - _FAR
+        biases = biases.where(biases > IMPOSSIBLE / 2, biases.maximum(least))
+        logits = self._add("Add", within, self._row_of(biases[kept], group))
         place = self._inverse_cdf(logits, uniform[1], column.places)
-        code = self._add("Add", self._add("Mul", group, self._constant(np.int64(column.places))), place)
+        code = self._add("Add", self._numbered(group, kept * column.places), place)
         return self._add("Min", code, self._constant(np.int64(column.size - 1)))
 
+    def _numbered(self, places: str, codes: NDArray[np.int64]) -> str:
+        """Return the codes (n,) at places (B,)."""
+        step = int(codes[1] - codes[0]) if len(codes) > 1 else 1
+        if (codes != codes[0] + step * np.arange(len(codes))).any():
+            return self._add("Gather", self._constant(codes), places, axis=0)
+        scaled = places if step == 1 else self._add("Mul", places, self._constant(np.int64(step)))
+        return scaled if codes[0] == 0 else self._add("Add", scaled, self._constant(np.int64(codes[0])))
+
     def _inverse_cdf(self, logits: str, uniform: str, count: int) -> str:
-        # A product with a triangle: onnxruntime sums a batch of short rows up three times slower.
-        triangle = np.triu(np.ones((count, count - 1), np.float32))
-        ends = self._add("MatMul", self._add("Softmax", logits, axis=1), self._constant(triangle))
-        passed = self._add("Cast", self._add("GreaterOrEqual", uniform, ends), to=TensorProto.FLOAT)
+        """Count the cumulative probabilities (B, count) up to the uniform (B, 1), (B,) int64."""
+        if count == 1:
+            return self._zeros(uniform)
+        # A product with a triangle: onnxruntime sums a batch of short rows up three times slower. It also subtracts
+        # the sums from the uniform, because a comparison of (B, 1) with (B, count) goes row by row.
+        triangle = -np.triu(np.ones((count, count - 1), np.float32))
+        above = self._add("Gemm", self._add("Softmax", logits, axis=1), self._constant(triangle), uniform)
+        is_passed = self._add("GreaterOrEqual", above, self._constant(np.float32(0)))
+        passed = self._add("Cast", is_passed, to=TensorProto.FLOAT)
         counted = self._add("ReduceSum", passed, self._constant(np.array([1], np.int64)), keepdims=0)
         return self._add("Cast", counted, to=TensorProto.INT64)
+
+    def _zeros(self, uniform: str) -> str:
+        """Return as many zeros (B,) int64 as there are uniforms (B, 1)."""
+        flat = self._add("Reshape", uniform, self._constant(np.array([-1])))
+        return self._add("Cast", flat, to=TensorProto.INT64)  # rounds towards zero
+
+    def _shifted(self, state: str) -> str:
+        """Add the shift of the first column to the state (B, H)."""
+        shift = self._shift_of(self.chain.order[0])
+        return state if shift is None else self._add("Add", state, self._constant(shift))
+
+    def _shift_of(self, at: int) -> Tensor | None:
+        hidden = self.chain.column(at).hidden
+        return None if hidden is None else hidden.shift
 
     def _refined(self, column: Column, state: str) -> str:
         if column.hidden is None:
             return state
-        shift, weight, bias, answer = map(self._constant, column.hidden)
-        moved = self._add("Relu", self._add("Add", state, shift))
-        inner = self._add("Relu", self._add("Gemm", moved, weight, bias))
-        return self._add("Add", state, self._add("Gemm", inner, answer, shift))
+        weight, bias, answer = map(self._constant, column.hidden[1:])
+        inner = self._add("Relu", self._add("Gemm", self._add("Relu", state), weight, bias))
+        return self._add("Gemm", inner, answer, state)
 
     def _guess(self, column: Column, state: str) -> str:
         state = self._refined(column, state)
@@ -119,8 +167,14 @@ class ColumnGraph:
             mask = np.pad(mask, (0, column.drawable.numel() - column.size), constant_values=IMPOSSIBLE)
         return self._add("ArgMax", self._add("Add", logits, self._constant(mask)), axis=1, keepdims=0)
 
-    def _known(self, column: Column, state: str, code: str) -> str:
-        return self._add("Add", state, self._row_of(column.embedding, code))
+    def _known(self, column: Column, state: str, code: str, following: int | None) -> str:
+        """Return the state after the code (B,) of a column, for the column after it."""
+        if following is None:
+            return state
+        shift, table = self._shift_of(following), column.embedding
+        if shift is not None and column.hidden is not None:
+            table = table + (shift - column.hidden.shift)
+        return self._add("Add", state, self._row_of(table, code))
 
     def _row_of(self, table: Tensor, at: str) -> str:
         return self._add("Gather", self._constant(table), at, axis=0)

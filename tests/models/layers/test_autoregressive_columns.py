@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -173,6 +174,50 @@ def test_the_graph_computes_what_the_columns_compute(sizes: tuple[int, ...]) -> 
         (found,) = session.run(None, {port.name: feeds[port.name] for port in inputs})
         assert found.dtype == np.int32
         assert (found == wanted.numpy()).all(axis=1).mean() > 0.995
+
+
+@torch.no_grad()
+def test_the_graph_draws_only_codes_of_training_rows_and_each_by_the_same_uniforms_as_the_columns() -> None:
+    sizes = (5, 40, 7, 300, 4)
+    chain, seen = AutoregressiveColumns(sizes, 8, (2, 4, 1, 3, 0), hidden=6).eval(), rows(sizes)
+    seen[:, 0] = torch.where(seen[:, 0] < FIRST_VALUE, FIRST_VALUE, seen[:, 0])  # one range of codes
+    seen[:, 2] = 2 * (seen[:, 2] // 2)  # codes in even steps, and the last but one alone
+    seen[::40, 2] = 5
+    seen[:, 3] = torch.where(seen[:, 3] // 18 % 3 == 1, 200, seen[:, 3])  # whole groups without a code
+    seen[:, 4] = FIRST_VALUE  # a constant
+    seen[:, 1] = 7 + seen[:, 1] % 3  # one group
+    chain.init_from_counts(seen)
+    z, uniform = torch.randn(20_000, 8), torch.rand(20_000, chain.uniforms)
+    uniform[:500] = 0
+    uniform[500:1_000] = float(np.nextafter(np.float32(1), np.float32(0)))
+    ports = Port("z", "float32", (8,)), Port("u", "float32", (chain.uniforms,))
+    graph = ColumnGraph(chain)
+
+    model = graph.model(graph.drawn("z", "u"), ports, Port("cat", "int32", (len(sizes),)))
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"z": z.numpy(), "u": uniform.numpy()})
+
+    assert (found == chain.draw(z, uniform).numpy()).all(axis=1).mean() > 0.995
+    for column in range(len(sizes)):
+        assert set(found[:, column].tolist()) <= set(seen[:, column].tolist()) - {UNSEEN}
+
+
+@torch.no_grad()
+def test_probabilities_in_the_graph_of_draws_are_no_denormal_numbers() -> None:
+    chain = AutoregressiveColumns(SIZES, 8, ORDER, hidden=6).eval()
+    chain.init_from_counts(rows(count=60))
+    ports = Port("z", "float32", (8,)), Port("u", "float32", (chain.uniforms,))
+    graph = ColumnGraph(chain)
+    model = graph.model(graph.drawn("z", "u"), ports, Port("cat", "int32", (len(SIZES),)))
+    names = [node.output[0] for node in model.graph.node if node.op_type == "Softmax"]
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run(names, {"z": torch.randn(500, 8).numpy(), "u": torch.rand(500, chain.uniforms).numpy()})
+
+    assert len(found) == chain.uniforms
+    for probabilities in found:
+        assert probabilities.min() >= np.finfo(np.float32).tiny
 
 
 @pytest.mark.slow
