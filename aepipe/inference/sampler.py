@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from aepipe.bundles.bundle import Bundle
+from aepipe.bundles.bundle import Bundle, PartInfo
 from aepipe.config.job import Device
 from aepipe.config.text import MODEL_TOKENS, TokenChoice
 from aepipe.encoding import Arrays
@@ -141,6 +141,11 @@ def refuse_where(bundle: Bundle, where: Condition | None) -> None:
         ConditionPool(bundle, where)
 
 
+class _OpenPart(NamedTuple):
+    session: Session
+    info: PartInfo
+
+
 class SamplingChain:
     """Sampling parts of a bundle, each opened on first use.
 
@@ -164,7 +169,7 @@ class SamplingChain:
         self._seed = seed
         self._prior = prior
         self._device, _ = usable_device(device)  # fails here, not when the first part runs
-        self._sessions = dict[str, Session]()
+        self._opened = dict[str, _OpenPart]()
         self.related = related_rows(bundle)
         self._choice = _choice_inputs(bundle, tokens, self.rows)
 
@@ -210,7 +215,7 @@ class SamplingChain:
         encoding = self._bundle.encoding
         if not encoding.labels:
             return pa.RecordBatch.from_pylist([], pa.schema([]))
-        _, info = self._bundle.part(LABELS)
+        info = self._open(LABELS).info
         rows = {port.name: arrays[port.name] for port in info.inputs if port.noise is None}
         codes = self._run(LABELS, index, **rows)[LABELS].astype(np.int32, copy=False)
         start, width = index * self.rows, codes.shape[1]
@@ -246,7 +251,7 @@ class SamplingChain:
         return pa.RecordBatch.from_arrays([found[name][name] for name in names], schema=pa.schema(fields))
 
     def _run(self, part: str, index: int, **given: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
-        onnx, info = self._bundle.part(part)
+        session, info = self._open(part)
         start = index * self.rows
         stream = "sampler" if part == TEXT_SAMPLER else part  # only the tokens of a row differ
         drawn = {
@@ -254,14 +259,19 @@ class SamplingChain:
             for port in info.inputs
             if port.noise is not None
         }
-        if part not in self._sessions:
-            self._sessions[part] = Session(onnx, device=self._device)
-        session, inputs = self._sessions[part], {**drawn, **given}
+        inputs = {**drawn, **given}
         if session.device != "cpu":
             return session.run(inputs)
         starts = range(0, self.rows, _CALL_ROWS)
         calls = [session.run({name: values[at : at + _CALL_ROWS] for name, values in inputs.items()}) for at in starts]
         return {name: np.concatenate([found[name] for found in calls]) for name in calls[0]}
+
+    def _open(self, part: str) -> "_OpenPart":
+        """Return an open part, which is digested only once: a megabyte takes half a millisecond, a block some ten."""
+        if part not in self._opened:
+            onnx, info = self._bundle.part(part)
+            self._opened[part] = _OpenPart(Session(onnx, device=self._device), info)
+        return self._opened[part]
 
 
 class _MatchingRows:

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from aepipe.inference.counter_rng import noise
+from aepipe.inference.counter_rng import noise, uniforms
 from aepipe.layout import Port
+from aepipe.storage import digest_of
 
 NORMAL, UNIFORM = Port("eps", "float32", (3,), "normal"), Port("u", "float32", (3,), "uniform")
 
@@ -51,6 +52,16 @@ def test_the_noise_of_a_seed_never_changes() -> None:
     values = noise(NORMAL, stream="prior", seed=1, start=0, rows=2)
 
     np.testing.assert_allclose(values, EXPECTED, rtol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 4, 7])
+def test_uniforms_are_the_upper_53_bits_of_the_words_of_the_counter(width: int) -> None:
+    found = uniforms("bins", seed=3, start=5, rows=6, width=width)
+
+    per_row = -(-width // 4)
+    key = int(digest_of("3", "bins").removeprefix("xxh3:"), 16)
+    words = np.random.Philox(key=key, counter=5 * per_row).random_raw(6 * per_row * 4).reshape(6, -1)
+    assert found.tolist() == [[(int(word) >> 11) / 2**53 for word in row[:width]] for row in words]
 
 
 def test_noise_fills_ports_of_any_shape() -> None:
