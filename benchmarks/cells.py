@@ -285,9 +285,9 @@ def _lines(found: Mapping[str, Found], *, trials: int) -> Iterator[str]:
         "on training rows of a few folds too; a table that has too few even so has no alarm for cells. `of cells`: "
         "calibration rows of the alarm for cells, with the training rows that predictors scored which did not learn "
         "from them. The first settings of the alarm were chosen on these tables, the present ones on generated "
-        "tables, but two defects were found in 7_Cardiotocography and 20_letter. In a trial with an earlier version, "
-        "the alarm for cells flagged 60 % of such faults in musk, which "
-        "is left out here for its cost; mnist was not tried."
+        "tables and on data sets of R packages, but two defects were found in 7_Cardiotocography and 20_letter. In a "
+        "trial with an earlier version, the alarm for cells flagged 60 % of such faults in musk, which is left out "
+        "here for its cost; mnist was not tried."
     )
 
 

@@ -1,6 +1,6 @@
 """Scores of the most unusual cells of a row of a table."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aepipe.heads.cell_predictor import CellPredictor, CellRows, fit_predictor
+from aepipe.heads.error_spread import MOST_NUMBERS, ErrorSpread
 from aepipe.heads.impossible_cells import ImpossibleCells
 from aepipe.heads.model_outputs import ROWS_A_CALL, ModelProbe, chosen_rows, run_model
 from aepipe.layout import Layout
@@ -64,8 +65,9 @@ class UnusualCells(NamedTuple):
 class CellScores(nn.Module):
     """Scores of the most unusual cells of a row.
 
-    A cell scores the error of its prediction from the other cells. A missing number, a category with very many
-    values, or a text scores its attribution. Cells that training rows rule out score more (`ImpossibleCells`).
+    A cell scores the error of its prediction from the other cells, that of a number relative to the spread of such
+    errors in rows like it (`ErrorSpread`). A missing number, a category with very many values, or a text scores its
+    attribution. Cells that training rows rule out score more (`ImpossibleCells`).
     """
 
     per_error: Tensor
@@ -91,6 +93,7 @@ class CellScores(nn.Module):
         of_texts = [text.column for text in layout.texts]
         self.register_buffer("is_text", torch.tensor([float(at in of_texts) for at in range(self.columns)]))
         self.impossible = ImpossibleCells(layout)
+        self.spread = ErrorSpread(predictor.numbers) if 2 <= predictor.numbers <= MOST_NUMBERS else None
 
     def forward(self, rows: CellRows, attributions: Tensor, ruled_out: Tensor) -> UnusualCells:
         """Return the cells; attributions and what `ruled_out` returned: (B, columns)."""
@@ -115,8 +118,11 @@ class CellScores(nn.Module):
         return torch.stack(found).sum(0)
 
     def errors(self, rows: CellRows) -> tuple[Tensor, Tensor]:
-        """Return the errors of the predicted cells, (B, N + K), and 1 where a cell is observed."""
+        """Return the errors of the predicted cells, (B, N + K), of numbers over their spread; 1 where observed."""
         errors: Tensor = self.predictor(rows.dense, rows.codes)
+        if self.spread is not None:
+            spread: Tensor = self.spread(rows.dense)
+            errors = torch.cat([errors[:, : spread.shape[1]] * spread, errors[:, spread.shape[1] :]], 1)
         return errors, torch.cat([rows.observed, torch.ones_like(errors[:, rows.observed.shape[1] :])], 1)
 
     def learn_units(self, errors: Tensor, attributions: Tensor, *, alpha: float) -> None:
@@ -177,14 +183,20 @@ def fit_on_inputs(layout: Layout, train: CellInputs, dev: CellInputs | None, *, 
     """Fit the scores of cells; without dev rows, training rows take their place."""
     fresh = train if dev is None else dev
     scores = CellScores(layout, fit_predictor(layout, train.rows, fresh.rows, seed=seed))
-    errors, attributions = [], []
-    for each in (batch for found in (train, dev) if found is not None for batch in found.batches()):
-        error, observed = scores.errors(each.rows)
-        errors.append(error.masked_fill(observed == 0, torch.nan))
-        attributions.append(each.attributions)
-    scores.learn_units(torch.cat(errors), torch.cat(attributions), alpha=alpha)
+    known = [train] if dev is None else [train, dev]
+    if scores.spread is not None:
+        dense = torch.cat([each.rows.dense for each in known])
+        scores.spread.learn(dense, _errors(scores, known)[:, : dense.shape[1]])
+    attributions = torch.cat([each.attributions for each in known])
+    scores.learn_units(_errors(scores, known), attributions, alpha=alpha)
     scores.impossible.learn(layout, train.rows, fresh.rows)
     return scores
+
+
+def _errors(scores: CellScores, known: Iterable[CellInputs]) -> Tensor:
+    """Return the errors of cells of rows, NaN if missing, (B, N + K)."""
+    found = [scores.errors(batch.rows) for each in known for batch in each.batches()]
+    return torch.cat([errors.masked_fill(observed == 0, torch.nan) for errors, observed in found])
 
 
 def _per_usual(values: Tensor, least: NDArray[np.float64], share: float) -> Tensor:
