@@ -38,7 +38,7 @@ def show(found: Explanation) -> None:
     elif found.kind == "point":
         rows = [(_rank(line), line.name, line.read, line.expected, _z(line), line.why) for line in shown]
         print_table("", ("reason", "channel", "read", "expected", "z", "why"), rows)
-    elif shown:
+    elif any(line.rank for line in shown):
         what = "region" if found.kind == "image" else "steps"
         print_table("", ("reason", what, "z"), [(_rank(line), line.name, _z(line)) for line in shown if line.rank])
     if len(found.columns) > len(shown) and found.kind == "table":

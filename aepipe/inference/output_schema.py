@@ -17,6 +17,8 @@ FLAG = "is_anomaly"
 CELL_COLUMN, CELL_Z, CELL_P_VALUE, CELL_FLAG = "cell_column", "cell_z", "cell_p_value", "is_cell_anomaly"
 CELLS = (CELL_COLUMN, CELL_Z, CELL_P_VALUE, CELL_FLAG)
 """Columns of the alarm for cells; bundles without it do not write them."""
+OWN_OF_SAMPLES = frozenset({"model_version", "seed"})
+"""Columns of `samples` that no column of the table can have the name of."""
 SCORE_NAMES = frozenset(
     {
         "score",

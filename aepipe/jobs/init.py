@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aepipe.config.job import parse_job, read_job
 from aepipe.errors import DataUnreadable, JobInvalid
+from aepipe.inference.output_schema import OWN_OF_SAMPLES, SCORE_NAMES
 from aepipe.jobs.column_roles import SampledGroups, readable_columns
 from aepipe.jobs.init_choice import AS_PROPOSED, Choice, Draft
 from aepipe.jobs.inspect import Inspection, column_gaps, infer_schema, inspect, usable_footers
@@ -40,6 +41,10 @@ class ProposedJob(Result):
         names = {"key": "key", "event_time": "event time", "label": "label", "ignore": "ignored"}
         proposed = [f"{names[role]:<10} {column}: {why}" for column, role, why in self.proposals]
         return [*proposed, *(f"note       {note}" for note in self.notes)]
+
+
+_WIDEST = 40
+"""Length of the longest name that the kinds of all columns are aligned with."""
 
 
 @files_opened_once()
@@ -91,7 +96,7 @@ def init(
     schema = infer_schema(job, partitions, footers, to_train=False, to_propose=True)
     groups = SampledGroups(partitions, footers, readable_columns(schema))
     names = tuple(column.name for column in schema.columns)
-    draft = Draft(names, _without_empty_model(groups.proposals(), schema.columns), partitions)
+    draft = Draft(names, _fit_to_train(groups.proposals(), schema.columns), partitions)
     if ask is not None:
         choice = ask(draft._replace(proposals=draft.decide(choice)))
     proposals = draft.decide(choice)
@@ -133,6 +138,21 @@ def describe_job(written: ProposedJob) -> InitResult:
     )
 
 
+def _fit_to_train(proposals: Sequence[Proposal], columns: Sequence[Column]) -> tuple[Proposal, ...]:
+    return _without_empty_model(_without_taken_names(proposals, columns), columns)
+
+
+def _without_taken_names(proposals: Sequence[Proposal], columns: Sequence[Column]) -> tuple[Proposal, ...]:
+    """Propose to ignore columns that training refuses, since the outputs have columns of these names."""
+    taken = {each.column for each in proposals if each.role in ("key", "event_time") and each.column in SCORE_NAMES}
+    taken |= {column.name for column in columns if column.kind != "ignore" and column.name in OWN_OF_SAMPLES}
+    why = "the outputs have a column of this name: rename it to use it"
+    return (
+        *(each for each in proposals if each.column not in taken),
+        *(Proposal(column.name, "ignore", why) for column in columns if column.name in taken),
+    )
+
+
 def _without_empty_model(proposals: Sequence[Proposal], columns: Sequence[Column]) -> tuple[Proposal, ...]:
     """Drop proposals, those to ignore a column first, that would leave no column to model."""
     modelled = {column.name for column in columns if column.kind != "ignore"}
@@ -162,7 +182,8 @@ def _text(
     entity: Sequence[str],
     split: str,
 ) -> str:
-    width = max((len(_key(column.name)) for column in schema.columns), default=0)
+    lengths = [len(_key(column.name)) for column in schema.columns]
+    width = max((length for length in lengths if length <= _WIDEST), default=0)
     roles = {proposal.column: proposal for proposal in proposals}
     is_table = not any(column.kind in ("image", "series") for column in schema.columns)
     has_labels = is_table and series is None and any(proposal.role == "label" for proposal in proposals)

@@ -9,6 +9,7 @@ import pyarrow.types as pt
 from aepipe.config.job import Job
 from aepipe.inference.output_schema import SCORE_NAMES
 from aepipe.tables.arrow_types import innermost, sort_of
+from aepipe.tables.list_inference import may_be_items
 from aepipe.tables.roles.sampled_values import count_distinct, joined
 from aepipe.tables.schema import Schema
 
@@ -116,10 +117,11 @@ def _are_one_to_one(first: pa.ChunkedArray, second: pa.ChunkedArray) -> bool:
 def kind_warnings(job: Job, schema: Schema) -> Iterator[str]:
     """Yield a warning for each column of lists of integers that is modelled as windows of a time series by default."""
     for column in schema.columns:
-        inner = innermost(schema.arrow.field(column.name).type)
-        if column.kind == "series" and pt.is_integer(inner) and column.name not in job.columns:
+        kind = schema.arrow.field(column.name).type
+        if column.kind == "series" and pt.is_integer(innermost(kind)) and column.name not in job.columns:
+            others = "items or ignore" if may_be_items(kind) else "ignore"
             yield (
                 f"column '{column.name}' holds lists of integers, which are modelled as windows of a time series. "
-                f"If they are sets of codes, write them as lists of text or set {column.name} to ignore in [columns]; "
-                f"if not, set {column.name} to series."
+                f"If they are sets of codes, such as the articles of an order, set {column.name} to {others} under "
+                f"[columns]; if not, set {column.name} to series."
             )

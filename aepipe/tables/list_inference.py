@@ -114,10 +114,17 @@ def without_baskets(columns: list[Column], arrow: pa.Schema, sample: pa.Table | 
     kept = []
     for column in columns:
         if others and column.kind == "series" and (why := _why_no_window(arrow.field(column.name), sample)):
-            ignored = {"kind": "ignore", "why": f"{why}; as windows of a series they would be modelled alone: {_NAME}"}
-            column = column.model_copy(update=ignored)
+            kind = arrow.field(column.name).type
+            remedy = "name it items, or series" if may_be_items(kind) else _NAME
+            why = f"{why}; as windows of a series they would be modelled alone: {remedy}"
+            column = column.model_copy(update={"kind": "ignore", "why": why})
         kept.append(column)
     return kept
+
+
+def may_be_items(kind: pa.DataType) -> bool:
+    """Return True for lists of integers, which may be the items of a row."""
+    return list_depth(kind) == 1 and pt.is_integer(innermost(kind))
 
 
 def _why_no_window(field: pa.Field, sample: pa.Table | None) -> str:

@@ -13,6 +13,8 @@ from aepipe.errors import ArgumentInvalid, DataUnreadable
 from aepipe.jobs.init import init
 from aepipe.jobs.init_choice import Choice
 from aepipe.jobs.inspect import inspect
+from aepipe.jobs.train.training_rows import read_training_rows
+from aepipe.tables.partitions import discover
 
 ROWS = 100
 
@@ -167,6 +169,7 @@ def test_lists_of_integers_in_a_table_with_other_columns_are_proposed_to_be_igno
         init(tmp_path / name, name=None, job_path=tmp_path / f"{name}.toml")
 
     assert read_job(tmp_path / "shop.toml").columns["basket"].kind == "ignore"
+    assert "they would be modelled alone: name it items, or series" in (tmp_path / "shop.toml").read_text()
     assert '# amount = "number"' in (tmp_path / "shop.toml").read_text()
     assert not read_job(tmp_path / "alone.toml").columns
 
@@ -210,6 +213,29 @@ def test_messages_are_proposed_as_text_and_a_job_without_the_proposal_ignores_th
     written.path.write_text('name = "logs"\n[data]\npath = "logs"\n')
     kinds = {column.name: column.kind for column in inspect(written.path).columns}
     assert kinds == {"load": "number", "line": "ignore"}
+
+
+def test_columns_with_names_of_the_outputs_that_training_refuses_are_ignored(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    columns = {"p_value": [f"R-{at}" for at in range(300)], "seed": generator.integers(0, 9, 300)}
+    columns |= {"score": generator.normal(size=300), "x": generator.normal(size=300)}
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+
+    written = init(tmp_path / "rows.parquet", name="t", job_path=tmp_path / "job.toml")
+
+    assert {(each.column, each.role) for each in written.proposals} == {("p_value", "ignore"), ("seed", "ignore")}
+    job = read_job(written.path)
+    assert {column.name for column in read_training_rows(job, discover(job)).schema.modelled} == {"score", "x"}
+
+
+def test_a_long_name_does_not_move_the_kinds_of_other_columns(tmp_path: Path) -> None:
+    names = ["x", "y" * 30, "z" * 300]
+    pq.write_table(pa.table({name: np.random.default_rng(1).normal(size=50) for name in names}), tmp_path / "a.parquet")
+
+    written = init(tmp_path / "a.parquet", name="t", job_path=tmp_path / "job.toml")
+
+    lines = [line for line in written.path.read_text().splitlines() if line.endswith("# double")]
+    assert [line.index("=") for line in lines] == [33, 33, 303]
 
 
 def test_decisions_take_the_place_of_proposals(tmp_path: Path) -> None:

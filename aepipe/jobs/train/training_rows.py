@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aepipe.config.job import Job
 from aepipe.errors import DataUnreadable, JobInvalid, SchemaMismatch, did_you_mean
 from aepipe.expressions.condition import Condition
-from aepipe.inference.output_schema import SCORE_NAMES
+from aepipe.inference.output_schema import OWN_OF_SAMPLES, SCORE_NAMES
 from aepipe.jobs.ground_truth import label_rule
 from aepipe.jobs.inspect import infer_schema, read_footers, refuse_training_faults
 from aepipe.jobs.train.column_warnings import column_warnings
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 FEWEST_ROWS = 20
 MOST_LABELLED = 200_000
-OWN_OF_SAMPLES = frozenset({"model_version", "seed"})
 _FORMS = 5
 """Copies of a row in memory: as read, filtered, encoded, and twice as network input."""
 
@@ -105,7 +104,12 @@ def refuse_reserved(schema: Schema) -> None:
     taken = [name for name in schema.columns_read if name in OWN_OF_SAMPLES or (name in SCORE_NAMES and name in copied)]
     if taken:
         raise SchemaMismatch(
-            "the table", [f"has a column '{name}', a name of the outputs: rename it" for name in taken]
+            "the table",
+            [
+                f"has a column '{name}', a name of the outputs: rename it"
+                + ("" if name in schema.carried else f", or set {name} to ignore under [columns]")
+                for name in taken
+            ],
         )
 
 

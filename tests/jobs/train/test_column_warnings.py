@@ -117,9 +117,12 @@ def test_lists_of_integers_are_named_until_the_job_names_their_kind(tmp_path: Pa
 
     (warning,) = warnings_of(job_of(tmp_path / "a", {"basket": baskets}))
 
-    assert warning.startswith(
-        "column 'basket' holds lists of integers, which are modelled as windows of a time series."
+    assert warning == (
+        "column 'basket' holds lists of integers, which are modelled as windows of a time series. If they are sets of "
+        "codes, such as the articles of an order, set basket to items or ignore under [columns]; if not, set basket to "
+        "series."
     )
+    assert warnings_of(job_of(tmp_path / "d", {"basket": baskets}, columns={"basket": "items"})) == ()
     assert warnings_of(job_of(tmp_path / "b", {"basket": baskets}, columns={"basket": "series"})) == ()
     floats = [[float(code) for code in basket] for basket in baskets]
     assert warnings_of(job_of(tmp_path / "c", {"basket": floats})) == ()

@@ -298,7 +298,9 @@ def test_too_few_rows_for_alpha_stop_before_training(cells: Path) -> None:
 
 
 def test_a_condition_that_no_row_meets_is_named(cells: Path) -> None:
-    with pytest.raises(DataUnreadable, match="where diagnosis = 'bening' holds 0 rows"):
+    with pytest.raises(
+        DataUnreadable, match="where diagnosis = 'bening' has too few training rows: expected at least 20, got 0"
+    ):
         train(edited(cells, "where = \"diagnosis = 'benign'\"", "where = \"diagnosis = 'bening'\""))
 
 
