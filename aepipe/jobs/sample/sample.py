@@ -315,7 +315,6 @@ def _drawn(run: _SampleRun, constraints: ConstraintFilter, reference: Reference 
 
             yield from sampler.batches(request.rows, names)
             return
-        log.warning("rows are drawn independently: expected times and at least 10 entities with 100 pairs of rows")
     yield from draw_rows(source, run.groups, constraints)
 
 

@@ -1,5 +1,6 @@
 """Synthetic sequences of entities: each row is drawn given the row before it, and times are in order."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -12,13 +13,24 @@ from aepipe.inference.condition_bank import ConditionPool
 from aepipe.inference.related_rows import related_rows
 from aepipe.inference.sampler import SamplingChain
 from aepipe.jobs.sample.rejection_sampling import Source
-from aepipe.jobs.sample.sequence_fit import SequenceModel, entities_of, fit_sequences, pair_features, times_of
+from aepipe.jobs.sample.sequence_fit import (
+    FEWEST_ENTITIES,
+    FEWEST_PAIRS,
+    SequenceModel,
+    entities_of,
+    fit_sequences,
+    pair_features,
+    times_of,
+)
 from aepipe.layout import FREE
 from aepipe.quality.alignment import align
 from aepipe.tables.arrow_arrays import plain_values, restored
 from aepipe.tables.arrow_types import plain
 from aepipe.tables.parquet_reader import READ_ROWS
 
+log = logging.getLogger(__name__)
+
+_INDEPENDENT = "rows are drawn independently, without entity and time"
 CANDIDATES = 32
 """Rows that the model proposes for each step; one is chosen."""
 _STRONGEST = 6.0  # log odds: no candidate outweighs the others by more than exp(12)
@@ -133,7 +145,7 @@ class SequenceSampler:
 
 
 def fit_sampler(source: Source, rows: pa.Table, order: pa.Table) -> SequenceSampler | None:
-    """Fit sequences to training rows; None if there are too few, or their times cannot be ordered.
+    """Fit sequences to the training rows with a time; None, with a warning, if they are too few or times are no times.
 
     Args:
         source: Model of single rows, seed, prior and device.
@@ -142,19 +154,31 @@ def fit_sampler(source: Source, rows: pa.Table, order: pa.Table) -> SequenceSamp
     """
     bundle = source.bundle
     schema = bundle.encoding.schema
-    time = times_of(order[str(schema.event_time)])
+    name = str(schema.event_time)
+    has_time = pc.is_valid(order[name])
+    rows, order = rows.filter(has_time), order.filter(has_time)
+    time, entities = times_of(order[name]), entities_of(order, schema.entity)
     if time is None:
+        kind = plain(order[name].type)
+        log.warning("%s: expected times, got %s in the event time '%s'. Write timestamps.", _INDEPENDENT, kind, name)
         return None
     sources = set(bundle.encoding.layout.sources)
     model = fit_sequences(
         rows,
         row_features(bundle, rows),
-        entities_of(order, schema.entity),
+        entities,
         time,
         fixable=sources - {relation.target for relation in related_rows(bundle).relations},
         seed=0,
     )
-    return None if model is None else SequenceSampler(source, model)
+    if model is None:
+        count = len(np.unique(entities))
+        log.warning(
+            f"{_INDEPENDENT}: expected at least {FEWEST_ENTITIES} entities with {FEWEST_PAIRS} pairs of rows in all, "
+            f"got {count:,} with {len(entities) - count:,}"
+        )
+        return None
+    return SequenceSampler(source, model)
 
 
 def row_features(bundle: Bundle, rows: pa.Table) -> NDArray[np.float64]:

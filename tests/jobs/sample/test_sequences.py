@@ -1,6 +1,7 @@
 """Sequences of entities: order, carried values, starts, lengths and gaps."""
 
 import logging
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -134,6 +135,46 @@ def test_few_entities_and_unordered_times_have_no_sequences() -> None:
 
 
 @pytest.mark.slow
+def test_rows_without_a_time_are_left_out_of_sequences(tmp_path: Path) -> None:
+    (tmp_path / "dt=2026-01-01").mkdir()
+    table = trips(120, 0)
+    absent = np.random.default_rng(1).random(len(table)) < 0.1
+    times = pa.array([None if gone else at for gone, at in zip(absent, table["time"].to_pylist(), strict=True)])
+    table = table.set_column(1, "time", times.cast(table["time"].type))
+    pq.write_table(table, tmp_path / "dt=2026-01-01" / "a.parquet")
+    job = tmp_path / "job.toml"
+    job.write_text(JOB.replace("epochs = 30", "epochs = 1"))
+    train(job)
+
+    drawn = pq.read_table(sample(job, rows=200, seed=1, partition="a").path, partitioning=None)
+
+    assert drawn["time"].null_count == drawn["customer"].null_count == 0
+    before, after = pairs(drawn)
+    assert len(before) > 50
+    assert all(
+        first <= second for first, second in zip(before["time"].to_pylist(), after["time"].to_pylist(), strict=True)
+    )
+
+
+@pytest.mark.slow
+def test_event_time_of_text_is_named_as_the_reason_of_independent_rows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "dt=2026-01-01").mkdir()
+    table = trips(60, 0)
+    texts = pa.array([at.strftime("%Y-%m-%d %H:%M") for at in table["time"].to_pylist()])
+    pq.write_table(table.set_column(1, "time", texts), tmp_path / "dt=2026-01-01" / "a.parquet")
+    job = tmp_path / "job.toml"
+    job.write_text(JOB.replace("epochs = 30", "epochs = 1"))
+    train(job)
+
+    with caplog.at_level(logging.WARNING):
+        sample(job, rows=20, seed=1, partition="a")
+
+    assert "without entity and time: expected times, got string in the event time 'time'" in caplog.text
+
+
+@pytest.mark.slow
 def test_rows_without_sequences_are_independent_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -148,5 +189,8 @@ def test_rows_without_sequences_are_independent_with_a_warning(
     with caplog.at_level(logging.WARNING):
         result = sample(job, rows=20, seed=1, partition="a")
 
-    assert "rows are drawn independently" in caplog.text
+    found = re.search(
+        r"independently, .*: expected at least 10 entities with 100 pairs .* got ([\d,]+) with 0", caplog.text
+    )
+    assert found is not None
     assert pq.read_table(result.path, partitioning=None)["customer"].null_count == 20
