@@ -295,6 +295,8 @@ class Family(NamedTuple, Generic[OptionsT]):
     """Whether the family needs condition columns."""
     may_take_conditions: bool = False
     """Whether a table may have conditions with a family that does not need them; other families reject them."""
+    private_options: Mapping[str, object] = {}
+    """Defaults of options in training with differential privacy, where they differ."""
     formula: str = ""
     """Loss of a row, or the solution of a closed form, with the symbols of docs/families.md."""
     advice: str = ""

@@ -164,7 +164,7 @@ def fit_table(
         rows = _split(job, table, seed=seed)
         data = encode_rows(job, rows, as_codes=families.find(job.model.family).takes_codes)
         plan = BundlePlan(
-            families.plan(data.encoding.layout, job.model),
+            families.plan(data.encoding.layout, job.model, is_private=job.train.epsilon is not None),
             heads.resolve_for(job),
             (),
             False,

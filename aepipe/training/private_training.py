@@ -41,6 +41,8 @@ CLIP = 1.0
 """Largest norm of the gradient of a row."""
 _STEPS_AN_EPOCH = 20
 """Default: a step has this fraction of the rows on average. Chosen on a generated table."""
+_MOST_EPOCHS = 40
+"""Greatest default number of epochs: each takes its share of the budget. Chosen on two tables of 2,800 rows."""
 _RATE = 10 / 3
 """Factor of the default learning rate: noise makes Adam's steps short. Chosen on a generated table."""
 _DELTA = 0.1
@@ -196,7 +198,7 @@ def _setup(
     model.training_rows = rows.rows
     (objective,) = model.objectives()  # the number of epochs depends on the number of rows
     objective = objective._replace(learning_rate=_RATE * objective.learning_rate)
-    epochs = epochs_of(options, [objective])
+    epochs = options.epochs or min(_MOST_EPOCHS, epochs_of(options, [objective]))
     sample_rate = min(1.0, options.batch_rows / rows.rows) if options.batch_rows else 1 / _STEPS_AN_EPOCH
     steps = epochs * max(1, round(1 / sample_rate))
     plan = plan_noise(options.epsilon, delta_of(options, rows.rows), sample_rate=sample_rate, steps=steps)

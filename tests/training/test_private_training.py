@@ -285,6 +285,19 @@ def test_a_private_model_has_the_shares_and_relations_of_its_rows() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("asked", "epochs"), [(None, 40), (2, 2)])
+def test_small_tables_have_fewer_epochs_than_without_a_budget(asked: int | None, epochs: int) -> None:
+    model = built(units=8, column_units=0)
+
+    curve = fit_privately(model, throws(60), throws(20, 1), Train(epsilon=8, epochs=asked), secret=5)
+
+    assert model.objectives()[0].epochs == 200
+    assert len(curve.epochs) == epochs
+    assert curve.privacy is not None
+    assert curve.privacy.steps == 20 * epochs
+
+
+@pytest.mark.slow
 def test_noise_and_sampling_come_from_a_secret_and_not_from_the_seed_of_the_job() -> None:
     def trained(secret: int | None) -> Tensor:
         model = built()

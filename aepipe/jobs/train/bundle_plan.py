@@ -63,7 +63,7 @@ def plan_bundle(job: Job, data: TrainingData, *, head: str) -> BundlePlan:
     """
     if job.series is None:  # a constant series scores any change
         _refuse_constant(job, data)
-    model = families.plan(data.encoding.layout, job.model)
+    model = families.plan(data.encoding.layout, job.model, is_private=job.train.epsilon is not None)
     refuse_few(job, data)
     held_out = rows_of(data.calibration)
     # points calibrate a series job: their number is known once windows are scored

@@ -79,8 +79,13 @@ def build(layout: Layout, model: config.Model | Plan, seed: int) -> Model:
     return built
 
 
-def plan(layout: Layout, model: config.Model) -> Plan:
+def plan(layout: Layout, model: config.Model, *, is_private: bool = False) -> Plan:
     """Resolve family, backbone and options of [model] for a layout.
+
+    Args:
+        layout: Layout of the rows.
+        model: [model] of a job.
+        is_private: The weights will be differentially private.
 
     Raises:
         OptionInvalid: lists every fault.
@@ -97,8 +102,11 @@ def plan(layout: Layout, model: config.Model) -> Plan:
     _, preset = PRESETS.get(model.family, (family.name, {}))
     if layout.texts and preset:  # noise on numbers would leave the texts clean
         preset = {"corruption": "masking"}
+    private = family.private_options if is_private else {}
     options = _sorted_into(
-        family, None if backbone == NO_BACKBONE else backbones.find(backbone).options, preset | model.options
+        family,
+        None if backbone == NO_BACKBONE else backbones.find(backbone).options,
+        {**preset, **private, **model.options},
     )
     corruption = options.corruption or CorruptionOptions()
     faults = [*_condition_faults(family, layout), *family.faults(layout, options.family)]

@@ -60,11 +60,21 @@ class Options(FrozenModel):
     """Options of this family in [model]."""
 
     latent: int | None = Field(None, ge=1, description="number of latents; default: half of the columns, 2 to 16")
-    units: int = Field(128, ge=8, le=2_048, description="hidden units of the autoregressive decoder")
-    column_units: int = Field(
-        64, ge=0, le=2_048, description="hidden units of each column's own layer; 0: no such layer"
+    units: int = Field(
+        128, ge=8, le=2_048, description="hidden units of the autoregressive decoder; with a privacy budget: 32"
     )
-    dropout: float = Field(0.2, ge=0, le=0.9, description="share of the decoder's units left out in a training step")
+    column_units: int = Field(
+        64,
+        ge=0,
+        le=2_048,
+        description="hidden units of each column's own layer; 0: no such layer; with a privacy budget: 16",
+    )
+    dropout: float = Field(
+        0.2,
+        ge=0,
+        le=0.9,
+        description="share of the decoder's units left out in a training step; with a privacy budget: 0",
+    )
     first: tuple[str, ...] = Field(
         (), description="columns to decode first, such as those that samples are conditioned on"
     )
@@ -371,6 +381,7 @@ FAMILY = Family(
     lambda layout, options, _, likelihood: TabularVae(layout, options, likelihood),
     lambda layout, options: tuple(_faults(layout, options)),
     takes_codes=True,
+    private_options={"units": 32, "column_units": 16, "dropout": 0.0},
     formula="−E[Σⱼ log p(xⱼ|x₁, …, xⱼ₋₁, z)] + KL(q(z|x) ‖ N(0, I))",
     advice="Prefer it for synthetic tables, conditional samples and imputation. Not for scores of numbers in narrow "
     "ranges: values within a bin look alike.",

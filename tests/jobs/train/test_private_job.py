@@ -12,7 +12,9 @@ from aepipe.bundles.bundle import Bundle
 from aepipe.config.job import Job, read_job
 from aepipe.errors import JobInvalid, OptionInvalid
 from aepipe.jobs.sample.sample import sample
+from aepipe.jobs.train.bundle_plan import plan_bundle
 from aepipe.jobs.train.train import _training_partitions, train, training_key
+from aepipe.jobs.train.training_data import encode_rows
 from aepipe.jobs.train.training_rows import read_training_rows
 from aepipe.quality.alignment import align
 from aepipe.quality.membership import membership
@@ -102,6 +104,27 @@ def test_what_is_spent_stands_in_the_card_the_bundle_and_the_page(tmp_path: Path
     )
     with pytest.raises(OptionInvalid, match="combination reads training rows outside the privacy budget"):
         sample(job, rows=10)
+
+
+@pytest.mark.parametrize(
+    ("model", "train_lines", "expected"),
+    [
+        ("", "", (128, 64, 0.2)),
+        ("", "epsilon = 3", (32, 16, 0.0)),
+        ("units = 24\ndropout = 0.1", "epsilon = 3", (24, 16, 0.1)),
+    ],
+)
+def test_a_job_with_a_budget_has_a_smaller_network_unless_it_names_another(
+    tmp_path: Path, model: str, train_lines: str, expected: tuple[float, ...]
+) -> None:
+    job = written(tmp_path, train_lines, visits(200))
+    job.write_text(job.read_text().replace("units = 64\ndropout = 0", model))
+    read = read_job(job)
+    data = encode_rows(read, read_training_rows(read, _training_partitions(read)), as_codes=True)
+
+    found = plan_bundle(read, data, head="nll").model
+
+    assert tuple(found.resolved[name] for name in ("units", "column_units", "dropout")) == expected
 
 
 @pytest.mark.parametrize(
